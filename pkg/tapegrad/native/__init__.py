@@ -6,9 +6,27 @@ object code is kept on disk, and a process that finds everything there never imp
 
 from __future__ import annotations
 
+from .. import _config
 from . import symbols
+from .blas import table_address as blas_table
 from .formula import Formula
 from .kernels import clear_cache, compile_kernel, statistics
 from .keys import KernelError
+from .threads import get_num_threads, run_parallel, set_num_threads, should_parallel
 
-__all__ = ["Formula", "KernelError", "clear_cache", "compile_kernel", "statistics", "symbols"]
+show_config = _config.show_config
+
+__all__ = [
+    "Formula",
+    "KernelError",
+    "blas_table",
+    "clear_cache",
+    "compile_kernel",
+    "get_num_threads",
+    "run_parallel",
+    "set_num_threads",
+    "should_parallel",
+    "show_config",
+    "statistics",
+    "symbols",
+]

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["EngineError", "llvm_version", "load_object", "target_cpu"]
+__all__ = ["EngineError", "host_features", "llvm_version", "load_object", "target_cpu"]
 
 _lock = threading.RLock()
 _engine: Any = None
@@ -38,6 +38,13 @@ def target_cpu() -> tuple[str, str]:
     if features is None:
         features = "" if name == "generic" else llvm.get_host_cpu_features().flatten()
     return name, features
+
+
+def host_features() -> frozenset[str]:
+    """Features of the CPU itself, whatever kernels are compiled for."""
+    import llvmlite.binding as llvm
+
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
 
 
 def _start() -> Any:

@@ -27,7 +27,7 @@ from .flags import EXACT
 from .formula import Formula
 from .symbols import Symbol
 
-__all__ = ["KernelError", "function_digest", "implementations", "kernel_key"]
+__all__ = ["KernelError", "file_key", "function_digest", "implementations", "kernel_key"]
 
 # These files decide what symbols and flags mean; editing one must not leave old code in use.
 _MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py")
@@ -168,6 +168,11 @@ def kernel_key(function: types.FunctionType, bindings: Mapping[str, Any]) -> str
     """The name under which the object code of a kernel is kept, 40 hexadecimal digits."""
     digest = function_digest(function, bindings, False)
     return hashlib.blake2b(_environment() + digest, digest_size=20).hexdigest()
+
+
+def file_key(path: str) -> str:
+    """The key of what is compiled from a whole file of ours rather than from a kernel."""
+    return hashlib.blake2b(_environment() + _read(path), digest_size=20).hexdigest()
 
 
 @cache
