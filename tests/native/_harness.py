@@ -1,0 +1,132 @@
+"""Compile a formula of `vecmath` into a loop over arrays, with Numba alone.
+
+Formulas reach users through `native.jit`; this small stand-in lets the formulas be judged (accuracy,
+width of the vectors) whatever the state of the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from tapegrad.dtypes import dtype
+from tapegrad.native import symbols
+
+
+@intrinsic
+def _fma(ctx, a, b, c):
+    if not a == b == c:
+        raise TypeError(f"fma of {a}, {b}, {c}")
+
+    def generate(context, builder, signature, args):
+        return builder.fma(*args)
+
+    return a(a, b, c), generate
+
+
+def _unary(name: str) -> Any:
+    @intrinsic
+    def op(ctx, a):
+        def generate(context, builder, signature, args):
+            return builder.call(builder.module.declare_intrinsic(f"llvm.{name}", [args[0].type]), args)
+
+        return a(a), generate
+
+    return op
+
+
+@intrinsic
+def _where(ctx, condition, a, b):
+    if a != b or condition != types.boolean:
+        raise TypeError(f"where of {condition}, {a}, {b}")
+
+    def generate(context, builder, signature, args):
+        return builder.select(*args)
+
+    return a(condition, a, b), generate
+
+
+@intrinsic
+def _bitcast(ctx, value, target):
+    to = target.instance_type
+
+    def generate(context, builder, signature, args):
+        return builder.bitcast(args[0], ir_type(to))
+
+    return to(value, target), generate
+
+
+def ir_type(t: Any) -> ir.Type:
+    return {
+        "float32": ir.FloatType(),
+        "float64": ir.DoubleType(),
+        "int32": ir.IntType(32),
+        "int64": ir.IntType(64),
+    }[t.name]
+
+
+_NATIVE = {
+    "fma": _fma,
+    "where": _where,
+    "bitcast": _bitcast,
+    "floor": _unary("floor"),
+    "rint": _unary("rint"),
+    "fabs": _unary("fabs"),
+    "sqrt": _unary("sqrt"),
+}
+
+
+def native(func: Callable[..., Any], done: dict | None = None) -> Any:
+    """The formula with every name swapped for its native meaning, compiled lazily by Numba."""
+    done = {} if done is None else done
+    if func in done:
+        return done[func]
+    names: dict[str, Any] = {}
+    for name in func.__code__.co_names:
+        if name not in func.__globals__:
+            continue
+        value = func.__globals__[name]
+        if isinstance(value, symbols.Symbol):
+            value = _NATIVE[value.name]
+        elif isinstance(value, dtype):
+            value = getattr(numba, value.name)
+        elif isinstance(value, FunctionType):
+            value = native(value, done)
+        names[name] = value
+    clone = FunctionType(func.__code__, names, func.__name__, func.__defaults__)
+    done[func] = numba.njit(error_model="numpy", no_cpython_wrapper=True)(clone)
+    return done[func]
+
+
+def array_function(func: Callable[..., Any], dtype_name: str, n_args: int = 1) -> Callable[..., np.ndarray]:
+    """`f(*arrays) -> array`, the formula applied to each element of contiguous arrays."""
+    f = native(func)
+    t = getattr(numba, dtype_name)[::1]
+
+    if n_args == 1:
+
+        @numba.njit((t, t), error_model="numpy")
+        def loop(out, x):
+            for i in range(out.size):
+                out[i] = f(x[i])
+    else:
+
+        @numba.njit((t, t, t), error_model="numpy")
+        def loop(out, x, y):
+            for i in range(out.size):
+                out[i] = f(x[i], y[i])
+
+    def run(*arrays: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        out = np.empty_like(arrays[0]) if out is None else out
+        loop(out, *arrays)
+        return out
+
+    run.loop = loop  # type: ignore[attr-defined]
+    return run
