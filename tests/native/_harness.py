@@ -15,7 +15,6 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
-
 from tapegrad.dtypes import dtype
 from tapegrad.native import symbols
 

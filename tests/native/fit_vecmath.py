@@ -1,8 +1,8 @@
 """Fit the coefficients of `tapegrad.native.vecmath` again (a tool, not a test; needs mpmath).
 
 Each entry is the minimax polynomial of a function over an interval under a weight, found by a Remez
-exchange in 60 digits. The first `exact` coefficients are rounded to the element type one at a time, lowest first, and
-the rest are fitted again after each, so that rounding one is made good by those after it.
+exchange in 60 digits. The first coefficients are rounded to the element type one at a time, lowest first,
+and the rest are fitted again after each, so that rounding one is made good by those after it.
 
     python tests/native/fit_vecmath.py [name ...]
 """
@@ -23,7 +23,8 @@ def remez(f: Function, w: Function, a: mp.mpf, b: mp.mpf, degree: int) -> tuple[
     """Coefficients (lowest first) that minimise max w(x) * |f(x) - p(x)| over [a, b], and that maximum."""
     n = degree + 2
     last = 24 * n  # an odd number of points, moved so that none is a zero of the weight
-    grid = [(a + b) / 2 - (b - a) / 2 * mp.cos(mp.pi * (i + mp.mpf("0.37")) / (last + 1)) for i in range(last + 1)]
+    angle = mp.pi / (last + 1)
+    grid = [(a + b) / 2 - (b - a) / 2 * mp.cos(angle * (i + mp.mpf("0.37"))) for i in range(last + 1)]
     fs, ws = [f(x) for x in grid], [abs(w(x)) for x in grid]
     picked = [last * i // (n - 1) for i in range(n)]
     for _ in range(30):
@@ -88,9 +89,10 @@ def series(f: Function, at_zero: object) -> Function:
     return lambda x: mp.mpf(at_zero) if abs(x) < mp.mpf(10) ** -25 else f(x)
 
 
-def erfc_log(x: mp.mpf) -> mp.mpf:
-    return -mp.log(mp.erfc(x))
-
+SIN_TAIL = series(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 6)
+COS_TAIL = series(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, mp.mpf(1) / 24)
+ERF_RATIO = series(lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1, 2 / mp.sqrt(mp.pi) - 1)
+ERF_WEIGHT = series(lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)), mp.sqrt(mp.pi) / 2)
 
 TABLE: dict[str, tuple] = {
     # exp(r) = 1 + r + r^2 q(r)
@@ -101,26 +103,76 @@ TABLE: dict[str, tuple] = {
     # tanh(x) = x + x^3 q(x^2)
     "tanh32": (
         series(lambda z: (mp.tanh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, mp.mpf(-1) / 3),
-        lambda z: z, 0, "0.4", 5, 24,
+        lambda z: z,
+        0,
+        "0.4",
+        5,
+        24,
     ),
     # log(1 + f) = f - f^2/2 + f^3 q(f)
     "log32": (
         series(lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, mp.mpf(1) / 3),
-        series(lambda f: f**3 / mp.log1p(f), 0), "-0.2930", "0.4143", 8, 24,
+        series(lambda f: f**3 / mp.log1p(f), 0),
+        "-0.2930",
+        "0.4143",
+        8,
+        24,
     ),
     # log2(1 + f) = f / ln 2 + f^2 q(f), and log10 in the same way
     "log2_32": (
         series(lambda f: (mp.log1p(f) / LN2 - f / LN2) / f**2, -1 / LN2 / 2),
-        series(lambda f: f**2 / mp.log1p(f), 0), "-0.2930", "0.4143", 9, 24,
+        series(lambda f: f**2 / mp.log1p(f), 0),
+        "-0.2930",
+        "0.4143",
+        9,
+        24,
     ),
     "log10_32": (
         series(lambda f: (mp.log1p(f) - f) / f**2 / mp.log(10), -1 / mp.log(10) / 2),
-        series(lambda f: f**2 / mp.log1p(f), 0), "-0.2930", "0.4143", 9, 24,
+        series(lambda f: f**2 / mp.log1p(f), 0),
+        "-0.2930",
+        "0.4143",
+        9,
+        24,
     ),
     # log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2)
     "log64": (
         series(lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, mp.mpf(2) / 3),
-        lambda z: z, 0, "0.02945", 6, 53,
+        lambda z: z,
+        0,
+        "0.02945",
+        6,
+        53,
+    ),
+    # sin(r) = r + r^3 q(r^2), cos(r) = 1 - r^2 / 2 + r^4 q(r^2) for |r| <= pi / 4
+    "sin32": (SIN_TAIL, lambda z: z, 0, "0.6176", 2, 24),
+    "cos32": (COS_TAIL, lambda z: z * z, 0, "0.6176", 2, 24),
+    "sin64": (SIN_TAIL, lambda z: z, 0, "0.6176", 5, 53),
+    "cos64": (COS_TAIL, lambda z: z * z, 0, "0.6176", 5, 53),
+    "sin_tan32": (SIN_TAIL, lambda z: z, 0, "0.6176", 3, 53),
+    "cos_tan32": (COS_TAIL, lambda z: z * z, 0, "0.6176", 3, 53),
+    # erf(x) = x + x q(x^2) below, 1 - exp(-q(|x|)) above
+    "erf_near32": (ERF_RATIO, ERF_WEIGHT, 0, "0.8101", 6, 24),
+    "erf_far32": (lambda x: -mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), "0.89", "4.0", 7, 24),
+    "erf_near64": (ERF_RATIO, ERF_WEIGHT, 0, "1.0001", 12, 53),
+    "erf_far64": (lambda x: -mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), "1.0", "6.0", 17, 53),
+    # pow: log2(1 + f) = f q(f); 2^r = 1 + r q(r); atanh(s) = s (1 + z (1 / 3 + z q(z))), z = s^2
+    "pow_log2_32": (
+        series(lambda f: mp.log1p(f) / LN2 / f, 1 / LN2),
+        series(lambda f: f * LN2 / mp.log1p(f), 1),
+        "-0.2930",
+        "0.4143",
+        12,
+        53,
+    ),
+    "pow_exp2_32": (series(lambda r: (2**r - 1) / r, LN2), lambda r: r / 2**r, "-0.5", "0.5", 5, 53),
+    "pow_log64": (
+        series(lambda z: ((mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z - mp.mpf(1) / 3) / z, mp.mpf(1) / 5),
+        lambda z: z * z,
+        0,
+        "0.02945",
+        6,
+        53,
     ),
 }
 

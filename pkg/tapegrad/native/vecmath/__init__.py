@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from . import error_function, power
 from . import exponentials as e
 from . import logarithms as g
+from . import trigonometric as t
 
 __all__ = ["IMPLEMENTATIONS"]
 
@@ -29,4 +31,9 @@ IMPLEMENTATIONS: dict[str, dict[str, Formula]] = {
     "log1p": {"float32": g.log1p_f32, "float64": g.log1p_f64},
     "log2": {"float32": g.log2_f32, "float64": g.log2_f64},
     "log10": {"float32": g.log10_f32, "float64": g.log10_f64},
+    "sin": {"float32": t.sin_f32, "float64": t.sin_f64},
+    "cos": {"float32": t.cos_f32, "float64": t.cos_f64},
+    "tan": {"float32": t.tan_f32, "float64": t.tan_f64},
+    "erf": {"float32": error_function.erf_f32, "float64": error_function.erf_f64},
+    "pow": {"float32": power.pow_f32, "float64": power.pow_f64},
 }

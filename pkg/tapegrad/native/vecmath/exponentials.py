@@ -16,7 +16,7 @@ from ...dtypes import float32, float64, int32, int64
 from ..symbols import bitcast, fabs, fma, where
 
 # float32
-LOG2E_F, LN2_HI_F, LN2_LO_F = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.1219444e-4)
+LOG2E_F, LN2_HI_F, LN2_LO_F = (np.float32(c) for c in (1.4426950408889634, 0.693359375, -2.1219444e-4))
 ROUND_F, ROUND_BITS_F = np.float32(12582912.0), np.int32(0x4B400000)
 E0, E1, E2, E3, E4 = (np.float32(c) for c in (0.5, 0.166665196, 0.0416664667, 0.0083681792, 0.00139551109))
 M0, M1, M2, M3, M4, M5 = (
@@ -54,6 +54,7 @@ D0, D1, D2, D3, D4, D5, D6, D7, D8, D9, D10 = (
 )
 ZERO, HALF, ONE, TWO = (np.float64(c) for c in (0.0, 0.5, 1.0, 2.0))
 EXP_MAX, EXP_MIN, EXPM1_MIN, TANH_MAX = (np.float64(c) for c in (710.0, -746.0, -60.0, 22.0))
+LN2_ONE = np.float64(0.6931471805599453)
 SIGN = np.int64(-(2**63))
 TINY = np.float64(1e-9)  # tanh(x) rounds to x below
 
@@ -78,7 +79,7 @@ def power_of_two_f64(k):
 
 
 def exp_f32(x):
-    """e^x within 1 ulp over all of float32."""
+    """e^x within 1.2 ulp over all of float32."""
     x = where(x > EXP_MAX_F, EXP_MAX_F, x)
     x = where(x < EXP_MIN_F, EXP_MIN_F, x)
     t = fma(x, LOG2E_F, ROUND_F)
@@ -92,7 +93,7 @@ def exp_f32(x):
 
 
 def exp_f64(x):
-    """e^x within 1 ulp over all of float64."""
+    """e^x within 1.1 ulp over all of float64."""
     x = where(x > EXP_MAX, EXP_MAX, x)
     x = where(x < EXP_MIN, EXP_MIN, x)
     t = fma(x, LOG2E, ROUND)
@@ -127,7 +128,7 @@ def expm1_f32(x):
     scale = power_of_two_f32(int32(int32(bitcast(t, int32) - ROUND_BITS_F) - 1))  # half of 2^k: k may be 128
     head = fma(scale, r, scale - HALF_F)
     big = fma(scale, tail, head) * TWO_F
-    return where(k == ZERO_F, p, big)
+    return where(x == ZERO_F, x, where(k == ZERO_F, p, big))
 
 
 def expm1_f64(x):
@@ -144,7 +145,7 @@ def expm1_f64(x):
     scale = power_of_two_f64(int64(int64(bitcast(t, int64) - ROUND_BITS) - 1))
     head = fma(scale, r, scale - HALF)
     big = fma(scale, tail, head) * TWO
-    return where(k == ZERO, p, big)
+    return where(x == ZERO, x, where(k == ZERO, p, big))
 
 
 def tanh_f32(x):
@@ -164,7 +165,7 @@ def tanh_f32(x):
 
 
 def tanh_f64(x):
-    """tanh within 2 ulp as m / (m + 2), m = e^2|x| - 1, the rounding of m + 2 made good after the division."""
+    """tanh within 2 ulp as m / (m + 2), m = e^2|x| - 1, what m + 2 lost made good after the division."""
     a = fabs(x)
     m = expm1_f64(where(a > TANH_MAX, TANH_MAX, a) * TWO)
     d = m + TWO
