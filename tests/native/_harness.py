@@ -100,7 +100,7 @@ def native(func: Callable[..., Any], done: dict | None = None) -> Any:
             value = native(value, done)
         names[name] = value
     clone = FunctionType(func.__code__, names, func.__name__, func.__defaults__)
-    done[func] = numba.njit(error_model="numpy", no_cpython_wrapper=True)(clone)
+    done[func] = numba.njit(error_model="numpy", no_cpython_wrapper=True, forceinline=True)(clone)
     return done[func]
 
 

@@ -1,9 +1,9 @@
 """sin, cos and tan as polynomials that vectorise.
 
 x = k pi/2 + r with |r| <= pi/4. In both types the reduction is made in float64 with pi/2 as a sum of
-float64 parts: x - k P1 is exact with fma (both are multiples of 2^-52 and the difference is below 2), and
-the other parts follow. float32 has r to its last bit then and goes on in float32; float64 keeps two parts of r.
-That is right for |x| <= 2^50 (1e15). Beyond, neighbours among the floats lie further apart than fits a period;
+float64 parts: x - k P1 is exact with fma (multiples of 2^-52 whose difference is below 2), and
+the other parts follow. float32 then has r to its last bit and goes on as such; float64 keeps two parts of r.
+That is right for |x| <= 2^50 (1e15). Beyond, neighbours among the floats lie further apart than a period;
 such x are first divided by a power of two, so that the result is bounded, but it means nothing.
 Infinities give NaN.
 
