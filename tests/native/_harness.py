@@ -1,7 +1,7 @@
 """Compile a formula of `vecmath` into a loop over arrays, with Numba alone.
 
-Formulas reach users through `native.jit`; this small stand-in lets the formulas be judged (accuracy,
-width of the vectors) whatever the state of the rest.
+Formulas reach users through `native.compile_kernel`; this small stand-in lets them be judged without the
+rest (no extension need be built), and tell whether an error is in a formula or in the compiler.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from tapegrad.dtypes import dtype
 from tapegrad.native import symbols
+from tapegrad.native.vecmath import IMPLEMENTATIONS
 
 
 @intrinsic
@@ -104,12 +105,13 @@ def native(func: Callable[..., Any], done: dict | None = None) -> Any:
     return done[func]
 
 
-def array_function(func: Callable[..., Any], dtype_name: str, n_args: int = 1) -> Callable[..., np.ndarray]:
-    """`f(*arrays) -> array`, the formula applied to each element of contiguous arrays."""
-    f = native(func)
+def array_function(name: str, dtype_name: str) -> Callable[..., np.ndarray]:
+    """`f(*arrays) -> array`: the formula of a symbol applied to each element."""
+    formula = IMPLEMENTATIONS[name][dtype_name]
+    f = native(formula)
     t = getattr(numba, dtype_name)[::1]
 
-    if n_args == 1:
+    if formula.__code__.co_argcount == 1:
 
         @numba.njit((t, t), error_model="numpy")
         def loop(out, x):
@@ -122,9 +124,9 @@ def array_function(func: Callable[..., Any], dtype_name: str, n_args: int = 1) -
             for i in range(out.size):
                 out[i] = f(x[i], y[i])
 
-    def run(*arrays: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        out = np.empty_like(arrays[0]) if out is None else out
-        loop(out, *arrays)
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        out = np.empty_like(arrays[0])
+        loop(out, *(np.ascontiguousarray(a) for a in arrays))
         return out
 
     run.loop = loop  # type: ignore[attr-defined]
