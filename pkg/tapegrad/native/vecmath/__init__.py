@@ -2,10 +2,10 @@
 
 Each is written with the names of `native/symbols.py` alone: no branches, no tables, no calls of libm. A
 multiply-add that must round once says `fma`. Bounds are in the docstrings, in units of the last place of the
-exact result, for a CPU that has fused multiply-add (without it float64's pow and trigonometric functions of
-large arguments lose digits). Zeros with their sign, infinities, NaN, overflow and denormals come out as IEEE 754
-has them. A float32 formula computes in float32 unless its docstring says otherwise. Constants are NumPy
-scalars at module level, so their type never depends on the type of the formula they are used in.
+exact result, for a CPU that has fused multiply-add (without it float64's pow and the trigonometric functions
+of large arguments lose digits). Zeros with their sign, infinities, NaN, overflow and denormals come out as
+IEEE 754 has them. A float32 formula computes in float32 unless its docstring says otherwise. Constants are
+NumPy scalars at module level, so that their type never depends on the formula they are used in.
 
 `IMPLEMENTATIONS[name][dtype name]` is the plain function to compile for a symbol.
 """
