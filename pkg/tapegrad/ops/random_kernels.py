@@ -183,17 +183,14 @@ def randint_32(f, lo, hi):
     y = pointer(f[FRAME_OUT], T)
     n = pointer(f[FRAME_PARAMS], int64)[0]
     base = pointer(f[FRAME_PARAMS], int64)[1]
-    inverse = 1.0 / float64(n)
+    divisor = float64(n)  # truncating v / n is exact: v and n are far below 2**53
     i = lo
     while i < hi:
         m = min(ready(g), hi - i)
         w = pointer(take(g, m), int64)
         for j in range(m):
             v = temper(w[j])
-            r = v - int64(float64(v) * inverse) * n  # the quotient is off by one at most
-            r = where(r < 0, r + n, r)
-            r = where(r >= n, r - n, r)
-            y[i + j] = T(base + r)
+            y[i + j] = T(base + v - int64(float64(v) / divisor) * n)
         i += m
     return 0
 
@@ -231,11 +228,7 @@ def randperm(f, lo, hi):
         for i in range(hi - 1):
             n = hi - i
             v = next_word(g)
-            r = v - int64(float64(v) / float64(n)) * n
-            if r < 0:
-                r += n
-            elif r >= n:
-                r -= n
+            r = v - int64(float64(v) / float64(n)) * n  # exact as in randint_32
             held = y[i]
             y[i] = y[i + r]
             y[i + r] = held
