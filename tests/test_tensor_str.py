@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-
 from tapegrad import _tensor_str as printer
 from tapegrad._tensor_str import format_tensor
 
@@ -105,7 +104,8 @@ def test_gradient_suffixes():
 def test_default_type_decides_the_suffix():
     x = np.array([1.0])
     assert format_tensor(x, "float64", default_dtype_name="float64") == "tensor([1.])"
-    assert format_tensor(f4(1), "float32", default_dtype_name="float64") == "tensor([1.], dtype=torch.float32)"
+    text = format_tensor(f4(1), "float32", default_dtype_name="float64")
+    assert text == "tensor([1.], dtype=torch.float32)"
 
 
 def test_suffix_that_does_not_fit_moves_down():
