@@ -93,6 +93,7 @@ _mm = structured(
     derivative={"a": lambda c, g: g @ c.b.mT, "b": lambda c, g: c.a.mT @ g},
     dtypes=(float32, float64),
     contiguous=False,
+    blas=True,
     doc="Product of two matrices, `(m, k)` by `(k, n)`; transposed views are read where they lie.",
     samples=[((2, 3), (3, 4)), ((1, 5), (5, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3))],
 )
@@ -133,6 +134,7 @@ _bmm = structured(
     derivative={"a": lambda c, g: g @ c.b.mT, "b": lambda c, g: c.a.mT @ g},
     dtypes=(float32, float64),
     contiguous=False,
+    blas=True,
     doc="Products of the matrices of two batches, `(b, m, k)` by `(b, k, n)`; expanded ones are not copied.",
     samples=[((2, 3, 4), (2, 4, 5)), ((1, 1, 2), (1, 2, 1)), ((0, 2, 3), (0, 3, 4))],
 )
@@ -208,6 +210,7 @@ _linear = structured(
     derivative={"x": lambda c, g: g @ c.w, "w": _linear_dw, "b": _linear_db},
     dtypes=(float32, float64),
     contiguous=True,
+    blas=True,
     doc="`x w^T + b` for x `(*, k)`, w `(n, k)` and b `(n,)` or None; the result is `(*, n)`.",
     samples=[((2, 3), (4, 3), (4,)), ((3,), (2, 3), (2,)), ((2, 2, 3), (1, 3), (1,)), ((0, 3), (2, 3), (2,))],
 )
