@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ops.frames import Array, backward, forward, run
 from ops.structured_checks import check_op, raises_like_torch
-
 from tapegrad.ops import loss
 
 torch = pytest.importorskip("torch")

@@ -70,7 +70,7 @@ def _rows_plan(x: Any, weight: Any, ignore_index: int, reduction: int, kept: int
 def cross_entropy_rule(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int) -> Plan:
     _check_rows(x, target, weight)
     rows, classes = x.shape
-    kept = rows * classes if classes <= kernels.SHORT else 2 * rows
+    kept = rows * classes if classes <= kernels.KEEP else 2 * rows
     return _rows_plan(x, weight, ignore_index, reduction, kept)
 
 
@@ -140,7 +140,8 @@ def _distance_rule(name: str) -> Any:
         if not x.dtype.is_floating_point:
             raise NotImplementedError(f"\"{name}\" not implemented for '{_SCALAR_NAMES[x.dtype.name]}'")
         if tuple(x.shape) != tuple(target.shape):
-            raise RuntimeError(f"{name} takes two tensors of one shape: {_sizes(x.shape)}, {_sizes(target.shape)}")
+            shapes = f"{_sizes(x.shape)}, {_sizes(target.shape)}"
+            raise RuntimeError(f"{name} takes two tensors of one shape: {shapes}")
         n = numel(x.shape)
         shape = x.shape if reduction == kernels.NONE else ()
         return Plan(shape, x.dtype, words=(n, x.dtype.itemsize, reduction))
@@ -211,7 +212,8 @@ def _over_rows(op: Any, x: Any, target: Any, weight: Any, ignore_index: int, red
         return op(x, target, weight, ignore_index=ignore_index, reduction=reduction)
     rows, rest = x.shape[0], tuple(x.shape[2:])
     if rows != target.shape[0]:
-        raise ValueError(f"Expected input batch_size ({rows}) to match target batch_size ({target.shape[0]}).")
+        sizes = f"({rows}) to match target batch_size ({target.shape[0]})"
+        raise ValueError(f"Expected input batch_size {sizes}.")
     if tuple(target.shape[1:]) != rest:
         raise RuntimeError(f"Expected target size {_sizes((rows, *rest))}, got {_sizes(target.shape)}")
     flat = x.permute(0, *range(2, x.ndim), 1).reshape(rows * numel(rest), x.shape[1])
@@ -220,7 +222,7 @@ def _over_rows(op: Any, x: Any, target: Any, weight: Any, ignore_index: int, red
 
 
 def nll_loss(
-    input: Any,  # noqa: A002
+    input: Any,
     target: Any,
     weight: Any = None,
     ignore_index: int = -100,
@@ -239,7 +241,7 @@ def nll_loss(
 
 
 def cross_entropy(
-    input: Any,  # noqa: A002
+    input: Any,
     target: Any,
     weight: Any = None,
     ignore_index: int = -100,
@@ -265,7 +267,8 @@ def cross_entropy(
     if probabilities:
         if not target.dtype.is_floating_point:
             name = _SCALAR_NAMES[target.dtype.name]
-            raise RuntimeError(f"Expected floating point type for target with class probabilities, got {name}")
+            wanted = "floating point type for target with class probabilities"
+            raise RuntimeError(f"Expected {wanted}, got {name}")
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(input, target, weight, code, label_smoothing, dim)
@@ -325,8 +328,9 @@ def _pair(x: Any, target: Any, name: str) -> tuple[Any, Any]:
     """Both tensors in one shape and one dtype, with PyTorch's warning if they were not in one shape."""
     if tuple(x.shape) != tuple(target.shape):
         warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({x.shape}). This will "
-            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            f"Using a target size ({target.shape}) that is different to the input size ({x.shape}). This "
+            "will likely lead to incorrect results due to broadcasting. Please ensure they have the same "
+            "size.",
             stacklevel=4,
         )
         shape = broadcast_shapes(tuple(x.shape), tuple(target.shape))
@@ -336,13 +340,13 @@ def _pair(x: Any, target: Any, name: str) -> tuple[Any, Any]:
         x, target = x.to(common), target.to(common)
     if name == "l1" and not x.dtype.is_floating_point:
         raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {_SCALAR_NAMES[x.dtype.name]}"
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex "
+            f"dtype. Got: {_SCALAR_NAMES[x.dtype.name]}"
         )
     return x, target
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:  # noqa: A002
+def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     """Mean (or sum, or every one) of the squared differences.
 
     >>> import tapegrad as torch
@@ -354,7 +358,7 @@ def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:  # noqa: 
     return _mse(x, target, reduction=code)
 
 
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:  # noqa: A002
+def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
     """Mean (or sum, or every one) of the absolute differences; the slope at 0 is 0.
 
     >>> import tapegrad as torch

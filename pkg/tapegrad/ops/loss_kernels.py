@@ -4,12 +4,12 @@
     nll:            l = -w[t] x[t]                                             dx = -w[t] g at t, else 0
     mse, l1:        l = d^2 or |d|,  d = x - target                            dx = 2 d g or sign(d) g
 
-with g divided by the sum of the weights (of the elements) for the mean. Every row (element) gives one number in
-the compute type; a chunk adds its numbers up in float64, a second phase adds the chunks in order, and
-the sum is rounded once.
+with g divided by the sum of the weights (of the elements) for the mean. Every row (element) gives one
+number in the compute type; a chunk adds its numbers up in float64, a second phase adds the chunks in
+order, and the sum is rounded once.
 
-For up to SHORT classes cross_entropy keeps the probabilities for backward: 128 x 10 takes 2.3 us in all.
-For more it keeps two numbers per row, max and log z: exponentials are cheaper than the memory.
+For up to KEEP classes cross_entropy keeps the probabilities for backward, which then takes 0.2 us for
+128 x 10. For more it keeps two numbers per row, max and log z: exponentials are cheaper than the memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from ..dtypes import float64, int64
 from ..native.symbols import exp, fabs, log, pointer, where
 from .fold import LANES, add, chunks_of, exp_less, fold_row, larger, plain, plan_items, put
 
-SHORT = 32
+SHORT = 32  # classes up to which rows are taken in blocks, exponentials in one flat pass
+KEEP = 1024  # classes up to which the probabilities are kept
 BLOCK = 1024
 NONE, MEAN, SUM = 0, 1, 2
 OUT_OF_BOUNDS = 1
@@ -80,7 +81,7 @@ def cross_entropy_kernel(f, lo, hi):
     partials = pointer(f[FRAME_SCRATCH], float64)
     if f[FRAME_PHASE] == 1:
         if lo == 0:
-            kept = rows * n if n <= SHORT else 2 * rows
+            kept = rows * n if n <= KEEP else 2 * rows
             finish(f, reduction, partials, chunks, y, pointer(f[FRAME_AUX] + kept * size, T))
         return 0
     for begin in range(lo, min(hi, rows), grain):
@@ -108,6 +109,14 @@ def cross_entropy_kernel(f, lo, hi):
                 if n <= SHORT:
                     for j in range(n):
                         tmp[r * n + j] = x[p + j] - m
+                elif n <= KEEP:
+                    for j in range(p, p + n):
+                        aux[j] = exp(x[j] - m)
+                    s = fold_row(add, plain, T(0.0), aux, p, n, tmp)
+                    z[r] = log(s)
+                    s = T(1.0) / s
+                    for j in range(p, p + n):
+                        aux[j] = aux[j] * s
                 else:
                     z[r] = log(fold_row(add, exp_less, m, x, p, n, tmp))
                     aux[2 * row] = m
@@ -165,12 +174,12 @@ def cross_entropy_dx_kernel(f, lo, hi):
     x = pointer(f[FRAME_IN], T)
     target = pointer(f[FRAME_IN + 1], int64)
     weight = pointer(f[FRAME_IN + 2], T)
-    kept = rows * n if n <= SHORT else 2 * rows
+    kept = rows * n if n <= KEEP else 2 * rows
     aux = pointer(f[FRAME_AUX], T)
     total = pointer(f[FRAME_AUX] + kept * size, T)
     gx = pointer(f[FRAME_GX], T)
     acc = f[FRAME_ACC]
-    flat = n <= SHORT and acc == 0 and weighted == 0 and reduction != NONE
+    flat = n <= KEEP and acc == 0 and weighted == 0 and reduction != NONE
     if flat:
         scale = scale_of(g, 0, reduction, total)
         for i in range(lo * n, hi * n):
@@ -187,7 +196,7 @@ def cross_entropy_dx_kernel(f, lo, hi):
         if weighted != 0:
             scale = scale * weight[t]
         old = gx[p + t]
-        if n <= SHORT:
+        if n <= KEEP:
             if not flat:
                 for j in range(p, p + n):
                     put(gx, j, aux[j] * scale, acc)
