@@ -14,7 +14,7 @@ from typing import Any
 from ..dtypes import bool_, float32, float64, int32, int64, uint8
 from . import product_kernels as kernels
 from .registry import Plan, structured
-from .shapes import numel
+from .shapes import broadcast_shapes, numel
 
 __all__ = ["bmm", "dot", "linear", "matmul", "mm", "mv"]
 
@@ -310,19 +310,6 @@ def _matrix_vector(a: Any, v: Any) -> Any:
     return mm(a, v.unsqueeze(1)).squeeze(1)
 
 
-def _broadcast_batch(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    rank = max(len(a), len(b))
-    left = (1,) * (rank - len(a)) + a
-    right = (1,) * (rank - len(b)) + b
-    shape = []
-    for i, (m, n) in enumerate(zip(left, right, strict=True)):
-        if m != n and m != 1 and n != 1:
-            sizes = f"The size of tensor a ({m}) must match the size of tensor b ({n})"
-            raise RuntimeError(f"{sizes} at non-singleton dimension {i}")
-        shape.append(n if m == 1 else m)
-    return tuple(shape)
-
-
 def _batched(x: Any, batch: tuple[int, ...], count: int) -> Any:
     """x with its batch dimensions broadcast and folded into one."""
     matrix = tuple(x.shape[-2:])
@@ -361,7 +348,7 @@ def matmul(a: Any, b: Any) -> Any:
         if right == 1:
             return _matrix_vector(flat, b).reshape(lead)
         return mm(flat, b).reshape(*lead, b.shape[1])
-    batch = _broadcast_batch(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
+    batch = broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
     count = numel(batch)
     product = bmm(_batched(a, batch, count), _batched(b, batch, count))
     if len(batch) == 1:
