@@ -76,8 +76,14 @@ def apply(kernel, bindings, out: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
 
 
 def run_python(code: str, cache: Path | str, check: bool = True, **environment: str) -> str:
-    """Run code in a fresh process that can import this module; returns what it printed."""
-    env = dict(os.environ, TAPEGRAD_CACHE_DIR=str(cache), **environment)
+    """Run code in a fresh process that can import this module; returns what it printed.
+
+    A variable given as an empty string is not set, except the folder: empty means none.
+    """
+    env = {
+        name: value for name, value in {**os.environ, **environment}.items() if environment.get(name) != ""
+    }
+    env["TAPEGRAD_CACHE_DIR"] = str(cache)
     env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300)
     if check:

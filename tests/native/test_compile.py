@@ -78,7 +78,10 @@ def is_nan(x):
 
 def test_isnan():
     x = special(float32)
-    same(apply(unary, {"T": float32, "formula": Formula(is_nan)}, np.empty_like(x), x), np.isnan(x) * np.float32(1))
+    same(
+        apply(unary, {"T": float32, "formula": Formula(is_nan)}, np.empty_like(x), x),
+        np.isnan(x) * np.float32(1),
+    )
 
 
 def fused(x):
@@ -101,7 +104,9 @@ def next_up(x):
 
 def test_bitcast():
     x = np.array([1.0, 3.5], np.float32)
-    same(apply(unary, {"T": float32, "formula": next_up}, np.empty_like(x), x), np.nextafter(x, np.float32(9)))
+    same(
+        apply(unary, {"T": float32, "formula": next_up}, np.empty_like(x), x), np.nextafter(x, np.float32(9))
+    )
 
 
 @pytest.mark.parametrize("t", FLOATS, ids=str)
@@ -123,7 +128,9 @@ def test_math_symbols_do_not_depend_on_the_compute_type():
 
 def test_pow():
     a, b = np.array([2.0, 9.0, -2.0, 0.0]), np.array([3.0, 0.5, 3.0, 0.0])
-    np.testing.assert_allclose(apply(binary, {"T": float64, "formula": pow}, np.empty_like(a), a, b), a**b, rtol=1e-15)
+    np.testing.assert_allclose(
+        apply(binary, {"T": float64, "formula": pow}, np.empty_like(a), a, b), a**b, rtol=1e-15
+    )
 
 
 def literals(x):
@@ -149,7 +156,10 @@ def twice(x):
 @pytest.mark.parametrize("t", [int64, int32, uint8], ids=str)
 def test_literals_in_integer_formulas(t):
     x = np.array([0, 1, 100, 200], np.uint8).astype(t.numpy)
-    same(apply(unary, {"T": t, "formula": Formula(twice)}, np.empty_like(x), x), x * t.numpy.type(2) + t.numpy.type(1))
+    same(
+        apply(unary, {"T": t, "formula": Formula(twice)}, np.empty_like(x), x),
+        x * t.numpy.type(2) + t.numpy.type(1),
+    )
 
 
 def one_or(x):
@@ -262,6 +272,13 @@ def test_call_kernel():
     same(y, np.array([0, 1, 4, 9, 16, 0], np.float32))
 
 
+def test_arrays_are_left_alone_beyond_the_range():
+    x = np.arange(10, dtype=np.float32)
+    y = np.full_like(x, -1)
+    sample.call(native.compile_kernel(unary, {"formula": square}), sample.frame(y, x), 3, 6)
+    np.testing.assert_array_equal(y, [-1, -1, -1, 9, 16, 25, -1, -1, -1, -1])
+
+
 def test_the_same_kernel_is_the_same_address():
     a = native.compile_kernel(unary, {"T": float32, "formula": square}, "one")
     before = native.statistics()
@@ -299,7 +316,9 @@ def test_threads_that_ask_at_once_compile_once(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "formula", [square, Formula(literals), maximum, fabs, Formula(fused)], ids=["square", "where", "maximum", "fabs", "fma"]
+    "formula",
+    [square, Formula(literals), maximum, fabs, Formula(fused)],
+    ids=["square", "where", "maximum", "fabs", "fma"],
 )
 @pytest.mark.parametrize("t", FLOATS, ids=str)
 def test_loops_are_vector_loops(t, formula):
@@ -319,7 +338,9 @@ def test_loops_are_vector_loops(t, formula):
 def test_objects_need_nothing_but_memory_functions(formula):
     from tapegrad.native import compiler
 
-    made = compiler.compile_object(binary if formula is maximum else unary, {"T": float32, "formula": formula}, "k")
+    made = compiler.compile_object(
+        binary if formula is maximum else unary, {"T": float32, "formula": formula}, "k"
+    )
     assert set(made.undefined) <= flags.MEMORY_SYMBOLS
     assert len(made.code) < 8192
 
