@@ -58,9 +58,10 @@ class Settings:
         """Settings as the given variables (those of the process by default) say."""
         env = os.environ if environment is None else environment
         chosen = env.get("TAPEGRAD_CACHE_DIR")
+        folder = os.path.abspath(chosen) if chosen else ""
         megabytes = _positive(env, "TAPEGRAD_CACHE_MB")
         return cls(
-            cache_dir=_default_cache_dir(env) if chosen is None else os.path.abspath(chosen) if chosen else "",
+            cache_dir=_default_cache_dir(env) if chosen is None else folder,
             cache_bytes=_DEFAULT_CACHE_BYTES if megabytes is None else megabytes << 20,
             num_threads=_positive(env, "TAPEGRAD_NUM_THREADS") or _positive(env, "OMP_NUM_THREADS"),
             blas_coretype=env.get("TAPEGRAD_BLAS_CORETYPE") or None,

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
@@ -63,7 +61,7 @@ def _original() -> str:
     for name in sorted(names):
         if "openblas" in name and (name.endswith((".dylib", ".dll")) or ".so" in name):
             return os.path.join(folder, name)
-    raise ImportError("tapegrad needs the library of the scipy-openblas32 package: pip install scipy-openblas32")
+    raise ImportError("tapegrad needs OpenBLAS: pip install scipy-openblas32")
 
 
 def core_type() -> str | None:
@@ -123,6 +121,9 @@ def _open_kept(original: str) -> ctypes.CDLL:
     path = os.path.join(folder, f"{stem}-{info.st_size:x}-{info.st_mtime_ns:x}{dot}{ending}")
     if not _is_copy(path, info):
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        import shutil
+        import tempfile
+
         handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=folder)
         os.close(handle)
         try:
@@ -156,6 +157,9 @@ def _remove_old(folder: str, keep: int = 3) -> None:
 
 
 def _open_temporary(original: str) -> ctypes.CDLL:
+    import shutil
+    import tempfile
+
     handle, path = tempfile.mkstemp(suffix=os.path.basename(original))
     os.close(handle)
     try:

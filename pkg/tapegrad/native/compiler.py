@@ -14,17 +14,16 @@ from functools import cache
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from numba.core import compiler as numba_compiler
 from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError, TypingError
-from numba.core.options import TargetOptions
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from ..dtypes import dtype
+from .engine import target_cpu
 from .flags import ALLOWED_UNDEFINED, EXACT
 from .formula import Formula
 from .intrinsics import INTRINSICS, Pointer
@@ -33,7 +32,7 @@ from .objects import StoredObject
 from .symbols import Symbol
 from .undefined import undefined_symbols
 
-__all__ = ["compile_object"]
+__all__ = ["assembly", "compile_object"]
 
 _KERNEL = types.int64(Pointer(types.int64), types.int64, types.int64)
 # What a kernel returns if an exception was raised inside, which no kernel should do.
@@ -95,7 +94,9 @@ class _Specialiser:
             _helpers[digest] = found
         return found
 
-    def literals(self, code: python_types.CodeType, owner: python_types.FunctionType) -> python_types.CodeType:
+    def literals(
+        self, code: python_types.CodeType, owner: python_types.FunctionType
+    ) -> python_types.CodeType:
         """The code with float literals turned into values of the compute type."""
         if self.compute is None:
             raise KernelError(f"the formula {owner.__qualname__} is compiled without a dtype bound to T")
@@ -110,8 +111,8 @@ class _Specialiser:
             value = self.compute.numpy.type(constant)
             if not self.compute.is_floating_point and float(value) != constant:
                 raise KernelError(
-                    f"the formula {owner.__qualname__} has the literal {constant!r}, which {self.compute.name} "
-                    "cannot hold"
+                    f"the formula {owner.__qualname__} has the literal {constant!r}, which "
+                    f"{self.compute.name} cannot hold"
                 )
             return value
 
@@ -145,17 +146,16 @@ def _call(dispatcher: Any, typing_context: Any, args: tuple) -> tuple[Any, Calla
     return sig, make
 
 
-def _by_arity(typed: Callable[..., Any], arity: int) -> Any:
+def _by_arity(typed: Callable[..., Any], arity: int, name: str) -> Any:
     """An intrinsic with that many arguments; Numba reads the number from the signature."""
-    if arity == 1:
-        return intrinsic(lambda typing_context, x: typed(typing_context, x))
-    if arity == 2:
-        return intrinsic(lambda typing_context, x, y: typed(typing_context, x, y))
-    if arity == 3:
-        return intrinsic(lambda typing_context, x, y, z: typed(typing_context, x, y, z))
-    if arity == 4:
-        return intrinsic(lambda typing_context, x, y, z, w: typed(typing_context, x, y, z, w))
-    raise KernelError(f"a formula takes one to four values, not {arity}")
+    by_arity: dict[int, Any] = {
+        1: lambda typing_context, x: typed(typing_context, x),
+        2: lambda typing_context, x, y: typed(typing_context, x, y),
+        3: lambda typing_context, x, y, z: typed(typing_context, x, y, z),
+        4: lambda typing_context, x, y, z, w: typed(typing_context, x, y, z, w),
+    }
+    by_arity[arity].__name__ = name  # for error messages
+    return intrinsic(by_arity[arity])
 
 
 def _checked(dispatcher: Any, function: python_types.FunctionType, compute: Any) -> Any:
@@ -166,15 +166,16 @@ def _checked(dispatcher: Any, function: python_types.FunctionType, compute: Any)
 
     def typed(typing_context: Any, *args: Any) -> Any:
         sig, make = _call(dispatcher, typing_context, args)
-        widest = max((a.bitwidth for a in args if isinstance(a, types.Float)), default=0)
-        if isinstance(sig.return_type, types.Float) and sig.return_type.bitwidth > max(compute.bitwidth, widest):
+        result = sig.return_type
+        widest = max([compute.bitwidth] + [a.bitwidth for a in args if isinstance(a, types.Float)])
+        if isinstance(result, types.Float) and result.bitwidth > widest:
             raise TypingError(
-                f"the formula {function.__qualname__} widens {compute} to {sig.return_type}: write its literals as "
-                "floats (2.0, not 2) and cast integers with T(...)"
+                f"the formula {function.__qualname__} widens {compute} to {result}: write its literals "
+                "as floats (2.0, not 2) and cast integers with T(...)"
             )
         return sig, make
 
-    return _by_arity(typed, arity)
+    return _by_arity(typed, arity, function.__name__)
 
 
 @cache
@@ -194,10 +195,11 @@ def _symbol(name: str) -> Any:
             common = typing_context.unify_types(common, other)
         function = functions.get("bool" if common == types.boolean else str(common))
         if function is None:
-            raise TypingError(f"{name} takes values of type {', '.join(functions)}, not {args}; cast them first")
+            kinds = ", ".join(functions)
+            raise TypingError(f"{name} takes values of type {kinds}, not {common}; cast them first")
         return _call(_for_type(function, str(common)), typing_context, (common,) * len(args))
 
-    return _by_arity(typed, arity)
+    return _by_arity(typed, arity, name)
 
 
 @cache
@@ -209,14 +211,7 @@ def _for_type(function: python_types.FunctionType, type_name: str) -> Any:
 
 
 def _fallback(name: str) -> python_types.FunctionType:
-    """Functions of the C library, one call per element, for symbols without a function of ours."""
-    if name == "sigmoid":
-
-        def sigmoid(x):  # type: ignore[no-untyped-def]
-            one = x * 0 + 1
-            return type(x)(one / (one + math.exp(-x)))
-
-        return sigmoid
+    """A function of the C library, one call per element, for a symbol without a function of ours."""
     if name == "pow":
         return lambda x, y: math.pow(x, y)
     function = getattr(math, name, None)
@@ -227,45 +222,54 @@ def _fallback(name: str) -> python_types.FunctionType:
 
 def _flags() -> Any:
     flags = numba_compiler.Flags()
-    options: dict[str, Any] = {"nopython": True, **EXACT}
-
-    class Options(cpu_target.options):  # type: ignore[misc,name-defined]
-        pass
-
-    assert issubclass(Options, TargetOptions)
-    Options.parse_as_flags(flags, options)
+    cpu_target.options.parse_as_flags(flags, {"nopython": True, **EXACT})
     flags.nrt = False  # no objects, no allocation: no symbols of Numba's runtime
+    flags.no_compile = True  # its code goes into the entry's library, which is optimised once
     return flags
 
 
 @global_compiler_lock
-def compile_object(function: python_types.FunctionType, bindings: dict[str, Any], symbol: str) -> StoredObject:
-    """Object code that defines `symbol`; KernelError if the function cannot be a kernel."""
+def _build(function: python_types.FunctionType, bindings: dict[str, Any], symbol: str) -> Any:
+    """Numba's library object with the finished code."""
     plain = _Specialiser(bindings).rebuild(function, False)
     typing_context, context = cpu_target.typing_context, cpu_target.target_context
     typing_context.refresh()
     context.refresh()
-    try:
-        result = numba_compiler.compile_extra(
-            typing_context, context, plain, _KERNEL.args, _KERNEL.return_type, _flags(), {}
-        )
-    except NumbaError as error:
-        raise KernelError(f"{function.__module__}.{function.__qualname__} cannot be compiled:\n{error}") from error
     library = context.codegen().create_library(symbol)
     library.enable_object_caching()
+    try:
+        result = numba_compiler.compile_extra(
+            typing_context, context, plain, _KERNEL.args, _KERNEL.return_type, _flags(), {}, library
+        )
+    except NumbaError as error:
+        raise KernelError(f"{_where(function)} cannot be compiled:\n{error}") from error
     library.add_ir_module(_entry(library, context, result, symbol))
-    library.add_linking_library(result.library)
     _keep_only(library, symbol)
     library.finalize()
+    return library
+
+
+def compile_object(function: Any, bindings: dict[str, Any], symbol: str) -> StoredObject:
+    """Object code that defines `symbol`; KernelError if the function cannot be a kernel."""
+    library = _build(function, bindings, symbol)
     code = library._get_compiled_object()
     undefined = undefined_symbols(code, library._final_module)
     foreign = sorted(set(undefined) - ALLOWED_UNDEFINED)
     if foreign:
         raise KernelError(
-            f"{function.__module__}.{function.__qualname__} needs {', '.join(foreign)} from outside. A kernel may not "
-            "raise, allocate, or call anything but symbols and plain functions"
+            f"{_where(function)} needs {', '.join(foreign)} from outside. A kernel may not raise, allocate, "
+            "or call anything but symbols and plain functions"
         )
     return StoredObject(code, symbol, undefined)
+
+
+def assembly(function: Any, bindings: dict[str, Any]) -> str:
+    """The machine code of a kernel as text, to see whether its loops are vector loops."""
+    return str(_build(function, bindings, "kernel").get_asm_str())
+
+
+def _where(function: python_types.FunctionType) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _entry(library: Any, context: Any, result: Any, symbol: str) -> Any:
@@ -274,6 +278,8 @@ def _entry(library: Any, context: Any, result: Any, symbol: str) -> Any:
     module = library.create_ir_module(symbol)
     kind = ir.FunctionType(word, [word.as_pointer(), word, word])
     entry = ir.Function(module, kind, symbol)
+    if _wide_vectors():
+        set.add(entry.attributes, '"prefer-vector-width"="512"')  # llvmlite knows no attributes of this form
     builder = ir.IRBuilder(entry.append_basic_block())
     convention = context.call_conv
     inner_kind = convention.get_function_type(_KERNEL.return_type, _KERNEL.args)
@@ -281,6 +287,16 @@ def _entry(library: Any, context: Any, result: Any, symbol: str) -> Any:
     status, value = convention.call_function(builder, inner, _KERNEL.return_type, _KERNEL.args, entry.args)
     builder.ret(builder.select(status.is_error, word(STATUS_RAISED), value))
     return module
+
+
+def _wide_vectors() -> bool:
+    """Whether to ask for 512-bit vectors, which LLVM avoids on many CPUs that have them.
+
+    Measured on one of those: exp 25 % faster, `x * x` the same, at any length. The first
+    generation lowers its clock for them, so it keeps LLVM's choice.
+    """
+    name, features = target_cpu()
+    return "+avx512f" in features.split(",") and name not in ("skylake-avx512", "cascadelake", "cooperlake")
 
 
 def _keep_only(library: Any, symbol: str) -> None:

@@ -18,9 +18,10 @@ EXACT: dict[str, object] = {
 
 # Symbols that an object may leave to the process: LLVM makes calls of these by itself.
 MEMORY_SYMBOLS = frozenset({"memcpy", "memset", "memmove", "bzero", "__bzero"})
-_LIBM = (
-    "acos asin atan atan2 cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor fma fmax fmin fmod "
-    "frexp hypot ldexp lgamma log log10 log1p log2 logb nearbyint pow remainder rint round scalbn sin sincos "
-    "sinh sqrt tan tanh tgamma trunc"
-).split()
-ALLOWED_UNDEFINED = MEMORY_SYMBOLS | frozenset(_LIBM) | frozenset(name + "f" for name in _LIBM)
+LIBM_SYMBOLS = """
+    acos asin atan atan2 cbrt ceil copysign cos cosh erf erfc exp exp2 expm1 fabs floor fma fmax fmin fmod
+    frexp hypot ldexp lgamma log log10 log1p log2 logb nearbyint pow remainder rint round scalbn sin sincos
+    sinh sqrt tan tanh tgamma trunc
+"""
+_libm = frozenset(LIBM_SYMBOLS.split())
+ALLOWED_UNDEFINED = MEMORY_SYMBOLS | _libm | frozenset(name + "f" for name in _libm)

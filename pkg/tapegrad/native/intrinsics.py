@@ -52,7 +52,7 @@ class _Read(AbstractTemplate):
 @infer_global(operator.setitem)
 class _Write(AbstractTemplate):
     def generic(self, args: tuple, kws: dict) -> Any:
-        pointer, index, value = args
+        pointer, index, _ = args
         if isinstance(pointer, Pointer) and isinstance(index, types.Integer):
             return signature(types.none, pointer, types.intp, pointer.dtype)
         return None
@@ -185,7 +185,8 @@ def fabs(typing_context, x):  # type: ignore[no-untyped-def]
             return _llvm(builder, "fabs", args[0])
         if not getattr(x, "signed", False):
             return args[0]
-        return builder.select(builder.icmp_signed("<", args[0], args[0].type(0)), builder.neg(args[0]), args[0])
+        negative = builder.icmp_signed("<", args[0], args[0].type(0))
+        return builder.select(negative, builder.neg(args[0]), args[0])
 
     return x(x), make
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._config import add_section, settings
+from ..dtypes import dtype
 from .engine import EngineError, load_object, target_cpu
 from .keys import kernel_key
 from .objects import ObjectStore, StoredObject
@@ -41,6 +42,8 @@ def compile_kernel(
     ...     out = native.symbols.pointer(f[0], T)
     """
     bound = dict(bindings or {})
+    if "T" not in bound and isinstance(function.__globals__.get("T"), dtype):
+        bound["T"] = function.__globals__["T"]  # so that helpers and literals have one compute type
     key = kernel_key(function, bound)
     while True:
         with _lock:

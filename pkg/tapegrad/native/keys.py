@@ -43,6 +43,7 @@ _NUMBA_VARIABLES = (
     "NUMBA_USE_LLVMLITE_MEMORY_MANAGER",
 )
 _MODULES = (math, np, builtins)
+_LIBRARY_TYPES = (type, types.BuiltinFunctionType, np.ufunc)
 
 
 class KernelError(TypeError):
@@ -91,7 +92,8 @@ class _Description:
             self.text("again", self.seen[mark])
             return
         self.seen[mark] = len(self.seen)
-        self.text("formula" if formula else "function", function.__name__)
+        compute = getattr(self.bindings.get("T"), "name", "-")  # decides the literals of a formula
+        self.text(f"formula in {compute}" if formula else "function", function.__name__)
         code = function.__code__
         names: dict[str, None] = {}
         self.code(code, names)
@@ -138,12 +140,15 @@ class _Description:
                 self.value("item", item, formula, owner)
         elif isinstance(value, np.generic):
             self.text("constant", name, value.dtype, repr(value.item()))
-        elif value in _MODULES or (getattr(value, "__module__", None) in ("math", "numpy", "builtins")):
+        elif any(value is module for module in _MODULES) or (
+            isinstance(value, _LIBRARY_TYPES)
+            and getattr(value, "__module__", "numpy") in ("math", "numpy", "builtins")
+        ):
             self.text("library", name, value.__name__)
         elif name in _global_loads(owner.__code__) or name in ("item", "defaults"):
             raise KernelError(
-                f"{owner.__qualname__} uses {name!r}, a {type(value).__name__}, which has no meaning in compiled "
-                "code; use numbers, dtypes, symbols and plain functions, imported by name"
+                f"{owner.__qualname__} uses {name!r}, a {type(value).__name__}, which has no meaning in "
+                "compiled code; use numbers, dtypes, symbols and plain functions, imported by name"
             )
 
 

@@ -13,7 +13,6 @@ import hashlib
 import os
 import stat
 import struct
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -89,8 +88,8 @@ class ObjectStore:
         if problem is not None:
             self.state = f"not used: {problem}"
             warnings.warn(
-                f"tapegrad does not keep compiled kernels in {self.root}: {problem}. Every process will compile "
-                "its own. Choose a folder that only you can write to with TAPEGRAD_CACHE_DIR.",
+                f"tapegrad does not keep compiled kernels in {self.root}: {problem}. Every process will "
+                "compile its own. Choose a folder that only you can write to with TAPEGRAD_CACHE_DIR.",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -130,6 +129,8 @@ class ObjectStore:
 
     def write(self, path: str, data: bytes) -> bool:
         """Write a file that others see whole or not at all."""
+        import tempfile
+
         temporary = ""
         try:
             handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=os.path.dirname(path))

@@ -21,8 +21,8 @@ from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
 from .flags import EXACT
-from .keys import file_key
 from .kernels import store
+from .keys import file_key
 from .objects import StoredObject
 
 __all__ = ["layer", "run"]
@@ -38,7 +38,8 @@ def _call(typing_context, address, words, lo, hi):  # type: ignore[no-untyped-de
     word = ir.IntType(64)
 
     def make(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        return builder.call(builder.inttoptr(args[0], ir.FunctionType(word, [word] * 3).as_pointer()), args[1:])
+        function = ir.FunctionType(word, [word] * 3).as_pointer()
+        return builder.call(builder.inttoptr(args[0], function), args[1:])
 
     return types.int64(types.int64, types.int64, types.int64, types.int64), make
 
