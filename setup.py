@@ -13,6 +13,7 @@ modules = {
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",
         "tapegrad._tensor",
+        "tapegrad._views",
         "tapegrad.autograd._engine",
     )
 }

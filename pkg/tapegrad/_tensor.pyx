@@ -10,7 +10,6 @@ import cython
 from cpython.bool cimport PyBool_Check
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_Check
-from cpython.object cimport PyObject_TypeCheck
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from cpython.type cimport PyType_Modified
 from libc.math cimport NAN
@@ -727,7 +726,7 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
     cdef bint flat = True, requires = False, cloned = False
 
     for k in range(n):
-        if PyObject_TypeCheck(<object>args[k], Tensor):
+        if isinstance(<object>args[k], Tensor):
             ts[k] = args[k]
             t = <Tensor>args[k]
             if row[OP_INPUT_DTYPE + k] < 0:
@@ -1745,10 +1744,10 @@ cdef object legacy_constructor = None
 
 cdef inline object operate(int which, a, b):
     cdef PyObject* p[2]
-    if not PyObject_TypeCheck(b, Tensor):
+    if not isinstance(b, Tensor):
         if classify(b) < 0:
             return NotImplemented
-    elif not PyObject_TypeCheck(a, Tensor) and classify(a) < 0:
+    elif not isinstance(a, Tensor) and classify(a) < 0:
         return NotImplemented
     if operator_op[which] < 0:
         return operator_function[which](a, b)
@@ -1759,7 +1758,7 @@ cdef inline object operate(int which, a, b):
 
 cdef inline object operate_(int which, a, b):
     cdef PyObject* p[2]
-    if not PyObject_TypeCheck(b, Tensor) and classify(b) < 0:
+    if not isinstance(b, Tensor) and classify(b) < 0:
         return NotImplemented
     if operator_op[which] < 0:
         return copy_(<Tensor>a, operator_function[which](a, b))

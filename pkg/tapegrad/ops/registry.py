@@ -113,7 +113,7 @@ class Op:
     def needs(self, k: int) -> int:
         """What the derivative for input k reads: bits 0..2 inputs, 3 the result, 4 aux."""
         bits = 0
-        if self.kind == KIND_STRUCTURED:
+        if self.kind != KIND_POINTWISE:
             names: Sequence[str] = self.backward[self.inputs[k]][1] if self.inputs[k] in self.backward else ()
             for name in names:
                 bits |= 8 if name == "y" else 16 if name == "aux" else 1 << self.inputs.index(name)
@@ -315,8 +315,6 @@ def kernel(op_id: int, role: int, layout: int, dt: int) -> int:
             func = op.forward
         elif op.variadic:
             func = op.backward[op.inputs[0]][0]
-        elif op.kind == KIND_VIEW:
-            func = op.backward["x"][0]
         else:
             func = op.backward[op.inputs[role - 1]][0]
         return native.compile_kernel(func, {"T": compute, "ST": compute.itemsize}, name)

@@ -1,0 +1,14 @@
+"""Optimizers and learning-rate schedules under the names of torch.optim.
+
+>>> import tapegrad as torch
+>>> model = torch.nn.Linear(2, 1)
+>>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+>>> optimizer.zero_grad()
+"""
+
+from . import lr_scheduler
+from .adam import Adam, AdamW
+from .optimizer import Optimizer
+from .sgd import SGD
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]

@@ -1,0 +1,298 @@
+"""Losses as functions, with the signatures and conventions of torch.nn.functional.
+
+`cross_entropy` of class indices without weights is one primitive; the rest is composed of tensor
+functions so that every option has gradients of any order.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from .. import api
+from . import _reduction
+
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "huber_loss",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
+]
+
+
+def _rows(input: api.Tensor, target: api.Tensor) -> tuple[api.Tensor, api.Tensor]:
+    """(N, C, d1, ...) scores and (N, d1, ...) classes as (rows, C) and (rows,)."""
+    if input.dim() == 0:
+        raise ValueError(f"Expected 1 or more dimensions (got {input.dim()})")
+    if input.dim() == 1:
+        if target.dim() != 0 and target.shape[0] != 1:
+            raise ValueError(f"Expected input batch_size (1) to match target batch_size ({target.shape[0]}).")
+        return input.unsqueeze(0), target.reshape(1)
+    if target.dim() == 0 or input.shape[0] != target.shape[0]:
+        n = target.shape[0] if target.dim() else 1
+        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({n}).")
+    if tuple(input.shape[2:]) != tuple(target.shape[1:]):
+        wanted = (input.shape[0], *input.shape[2:])
+        raise RuntimeError(f"Expected target size {list(wanted)}, got {list(target.shape)}")
+    if input.dim() == 2:
+        return input, target
+    last = [0, *range(2, input.dim()), 1]
+    return input.permute(*last).reshape(-1, input.shape[1]), target.reshape(-1)
+
+
+def _check_classes(target: api.Tensor, classes: int, ignore_index: int) -> None:
+    if target.dtype not in (api.int64, api.uint8):
+        name = str(target.dtype).rpartition(".")[2]
+        names = {"float32": "Float", "float64": "Double", "int32": "Int", "bool": "Bool"}
+        raise RuntimeError(f"expected scalar type Long but found {names.get(name, name)}")
+    bad = [t for t in target.tolist() if t != ignore_index and not 0 <= t < classes]
+    if bad:
+        raise IndexError(f"Target {bad[0]} is out of bounds.")
+
+
+def nll_loss(
+    input: api.Tensor,
+    target: api.Tensor,
+    weight: api.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> api.Tensor:
+    """Negative log likelihood of classes under log-probabilities (N, C) or (N, C, d1, ...).
+
+    `weight` has one factor per class; the mean divides by the sum of the weights that counted.
+
+    >>> import tapegrad as torch
+    >>> logp = torch.log_softmax(torch.zeros(2, 4), dim=1)
+    >>> round(torch.nn.functional.nll_loss(logp, torch.tensor([0, 3])).item(), 4)
+    1.3863
+    """
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    shape = target.shape
+    rows, classes = _rows(input, target)
+    _check_classes(classes, rows.shape[1], ignore_index)
+    counted = classes != ignore_index
+    safe = api.where(counted, classes, api.zeros_like(classes))
+    factors = counted.to(rows.dtype) if weight is None else weight[safe] * counted.to(rows.dtype)
+    picked = rows.gather(1, safe.unsqueeze(1)).squeeze(1)
+    # An ignored row counts 0 even where its log-probability is -inf.
+    loss = api.where(counted, -picked * factors, api.zeros_like(picked))
+    if reduction == "none":
+        return loss.reshape(shape)
+    total = loss.sum()
+    return total if reduction == "sum" else total / factors.sum()
+
+
+def cross_entropy(
+    input: api.Tensor,
+    target: api.Tensor,
+    weight: api.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> api.Tensor:
+    """Cross entropy between scores (N, C) or (N, C, d1, ...) and class indices or probabilities.
+
+    IndexError for a class out of range, ValueError if the batch sizes differ.
+
+    >>> import tapegrad as torch
+    >>> loss = torch.nn.functional.cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
+    >>> round(loss.item(), 4)
+    1.3863
+    """
+    if size_average is not None or reduce is not None or reduction not in ("mean", "sum", "none"):
+        reduction = _reduction.resolve(reduction, size_average, reduce)
+    if weight is None and label_smoothing == 0.0 and input.dim() == 2 and target.dim() == 1:
+        return api.cross_entropy(input, target, ignore_index=ignore_index, reduction=reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if target.is_floating_point() and target.shape == input.shape:
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    logp = api.log_softmax(input, 0 if input.dim() == 1 else 1)
+    nll = nll_loss(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
+    if label_smoothing == 0.0:
+        return nll
+    rows, classes = _rows(logp, target)
+    counted = (classes != ignore_index).to(rows.dtype)
+    smooth = -(rows if weight is None else rows * weight).sum(1) * counted
+    if reduction == "none":
+        smooth = smooth.reshape(target.shape)
+    else:
+        smooth = smooth.sum()
+        if reduction == "mean":
+            safe = api.where(classes != ignore_index, classes, api.zeros_like(classes))
+            smooth = smooth / (counted.sum() if weight is None else (weight[safe] * counted).sum())
+    return (1 - label_smoothing) * nll + (label_smoothing / rows.shape[1]) * smooth
+
+
+def _soft_cross_entropy(
+    input: api.Tensor, target: api.Tensor, weight: api.Tensor | None, reduction: str, smoothing: float
+) -> api.Tensor:
+    dim = 0 if input.dim() == 1 else 1
+    classes = input.shape[dim]
+    if smoothing > 0.0:
+        target = target * (1 - smoothing) + smoothing / classes
+    loss = api.log_softmax(input, dim) * target
+    if weight is not None:
+        shape = [1] * input.dim()
+        shape[dim] = classes
+        loss = loss * weight.reshape(shape)
+    if reduction == "none":
+        return -loss.sum(dim)
+    total = -loss.sum()
+    return total / (input.numel() / classes) if reduction == "mean" else total
+
+
+def _same_size(input: api.Tensor, target: api.Tensor) -> None:
+    if target.shape != input.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). "
+            "This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
+            stacklevel=3,
+        )
+
+
+def mse_loss(
+    input: api.Tensor,
+    target: api.Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: api.Tensor | None = None,
+) -> api.Tensor:
+    """Squared error; warns if the sizes differ, since broadcasting is rarely meant.
+
+    >>> import tapegrad as torch
+    >>> torch.nn.functional.mse_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]))
+    tensor(5.)
+    """
+    _same_size(input, target)
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    difference = input - target
+    squared = difference * difference
+    if weight is None:
+        return _reduction.apply(squared, reduction)
+    if weight.shape != input.shape:
+        raise ValueError("Weights and input must have the same size.")
+    weighted = squared * weight
+    if reduction == "mean":
+        return weighted.sum() / weight.sum()
+    return _reduction.apply(weighted, reduction)
+
+
+def l1_loss(
+    input: api.Tensor,
+    target: api.Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> api.Tensor:
+    """Absolute error."""
+    _same_size(input, target)
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    return _reduction.apply((input - target).abs(), reduction)
+
+
+def smooth_l1_loss(
+    input: api.Tensor,
+    target: api.Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    beta: float = 1.0,
+) -> api.Tensor:
+    """Squared error / (2 beta) up to `beta`, absolute error minus beta / 2 beyond."""
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0.0:
+        return l1_loss(input, target, size_average, reduce, reduction)
+    _same_size(input, target)
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    size = (input - target).abs()
+    loss = api.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
+    return _reduction.apply(loss, reduction)
+
+
+def huber_loss(
+    input: api.Tensor, target: api.Tensor, reduction: str = "mean", delta: float = 1.0
+) -> api.Tensor:
+    """delta times `smooth_l1_loss` with beta = delta."""
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    _same_size(input, target)
+    reduction = _reduction.resolve(reduction)
+    size = (input - target).abs()
+    loss = api.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
+    return _reduction.apply(loss, reduction)
+
+
+def log_sigmoid(x: api.Tensor) -> api.Tensor:
+    """min(x, 0) - log(1 + exp(-|x|)); minimum splits its gradient at a tie, so that it is 1/2 at 0."""
+    zero = api.zeros((), dtype=x.dtype)
+    return api.minimum(x, zero) - api.log1p(api.exp(-x.abs()))
+
+
+def binary_cross_entropy(
+    input: api.Tensor,
+    target: api.Tensor,
+    weight: api.Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> api.Tensor:
+    """Cross entropy of probabilities in [0, 1]; logarithms are clamped at -100.
+
+    RuntimeError for values outside [0, 1]. Where the clamp acts the gradient is 0; PyTorch
+    returns +-1e12 there.
+
+    >>> import tapegrad as torch
+    >>> round(torch.nn.functional.binary_cross_entropy(torch.full((3,), 0.5), torch.ones(3)).item(), 4)
+    0.6931
+    """
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    if target.shape != input.shape:
+        raise ValueError(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is "
+            "deprecated. Please ensure they have the same size."
+        )
+    if not (bool((input >= 0).all()) and bool((input <= 1).all())):
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    loss = (target - 1.0) * _log_clamped(1.0 - input) - target * _log_clamped(input)
+    if weight is not None:
+        loss = loss * weight
+    return _reduction.apply(loss, reduction)
+
+
+def _log_clamped(x: api.Tensor) -> api.Tensor:
+    positive = x > 0
+    safe = api.where(positive, x, api.ones_like(x))  # log(0) would turn the masked gradient into NaN
+    return api.where(positive, api.log(safe), api.full_like(x, -100.0)).clamp(min=-100.0)
+
+
+def binary_cross_entropy_with_logits(
+    input: api.Tensor,
+    target: api.Tensor,
+    weight: api.Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: api.Tensor | None = None,
+) -> api.Tensor:
+    """Cross entropy of sigmoid(input), computed without overflow."""
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    if target.shape != input.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    log_p = log_sigmoid(input)
+    if pos_weight is not None:
+        log_p = ((pos_weight - 1) * target + 1) * log_p
+    loss = (1 - target) * input - log_p
+    if weight is not None:
+        loss = loss * weight
+    return _reduction.apply(loss, reduction)
