@@ -11,7 +11,8 @@ cpdef enum:
 
     # A frame is what a kernel sees: int64 kernel(int64 *frame, int64 lo, int64 hi).
     FRAME_OUT = 0           # address of the result; of the incoming gradient in a backward kernel
-    FRAME_IN = 1            # addresses of the inputs, three words
+    FRAME_IN = 1            # addresses of the inputs, three words; in a backward kernel of a structured
+                            # op of the saved inputs that it reads, one after the other
     FRAME_N = 4             # elements of the result
     FRAME_PARAMS = 5        # address of the scalar parameters
     FRAME_EXT = 6           # address of the op's own words (its plan: sizes, strides, ...)

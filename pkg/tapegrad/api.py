@@ -23,6 +23,7 @@ from ._generator import (
 )
 from ._modes import *  # noqa: F403
 from ._random import bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
+from ._runtime import _multi_tensor_update, empty_cache, get_num_threads, memory_stats, set_num_threads, show_config, tape_stats
 from ._size import Size
 from ._tensor import Tensor
 from ._tensor_str import format_tensor, set_printoptions
@@ -31,7 +32,7 @@ from .dtypes import DTYPES, bool_, dtype, float32, float64, int32, int64, promot
 from .ops import arithmetic, comparison, exponential, optimizer, views  # noqa: F401
 from .ops.comparison import CASTS
 from .ops.registry import BY_NAME, OPS, Op, kernel, kernel_error
-from .tape import _storage, _tape
+from .tape import _tape
 from .tape.sweep import sweep
 
 
@@ -122,57 +123,6 @@ def _new_like(name: str) -> Any:
     return method
 
 
-def get_num_threads() -> int:
-    """How many threads kernels may use.
-
-    >>> import tapegrad as torch
-    >>> torch.get_num_threads() >= 1
-    True
-    """
-    return native.get_num_threads()
-
-
-def set_num_threads(n: int) -> None:
-    """Sets how many threads kernels may use; results do not depend on it. RuntimeError unless n >= 1."""
-    if not isinstance(n, int) or isinstance(n, bool):
-        raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
-    if n < 1:
-        raise RuntimeError("set_num_threads expects a positive integer")
-    native.set_num_threads(n)
-    _tensor.set_hook("n_threads", native.get_num_threads())
-
-
-def _multi_tensor_update(name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...]) -> bool:
-    """One native optimizer update; False, with nothing written, if the tensors are not uniform."""
-    update = optimizer.UPDATES[name]
-    done: bool = _tensor.multi_tensor_update(
-        BY_NAME["update_" + name].id, columns, params, update.writes, update.columns[-1] == "step"
-    )
-    return done
-
-
-def memory_stats() -> dict[str, int]:
-    """Counts of the storage cache: live, cached and peak bytes, live blocks, system allocations."""
-    stats: dict[str, int] = _storage.memory_stats()
-    return stats
-
-
-def empty_cache() -> None:
-    """Gives the free blocks that the storage cache keeps back to the system."""
-    _storage.empty_cache()
-
-
-def tape_stats() -> dict[str, int]:
-    """Live records of the tape and the bytes of its segments."""
-    stats: dict[str, int] = _tape.tape_stats()
-    return stats
-
-
-def show_config() -> str:
-    """What this process computes with: versions, CPU, BLAS, threads, the object cache."""
-    return native.show_config()
-
-
 _functions.build([op for op in OPS if op in OPS and op.kind == BY_NAME["add"].kind])
 _register_ops()
 _connect()
@@ -192,5 +142,5 @@ IntTensor = typed_constructor(int32, "IntTensor")
 ByteTensor = typed_constructor(uint8, "ByteTensor")
 BoolTensor = typed_constructor(bool_, "BoolTensor")
 globals().update({k: f for k, f in _functions.FUNCTIONS.items() if not k.startswith("_")})
-_ = (Op, Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state, bernoulli, normal, rand, rand_like,
+_ = (_multi_tensor_update, empty_cache, get_num_threads, memory_stats, set_num_threads, show_config, tape_stats, Op, Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state, bernoulli, normal, rand, rand_like,
      randint, randint_like, randn, randn_like, randperm, Size, set_printoptions, dtype, promote_types, device, _views)

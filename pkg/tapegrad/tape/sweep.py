@@ -49,6 +49,7 @@ from .._layout import (
     OP_FORWARD,
     OP_INPUTS,
     OP_KIND,
+    OP_NEEDS,
     OP_WORDS,
     OPFLAG_VARIADIC,
     REC_EDGE,
@@ -329,9 +330,14 @@ def prepare(s, r, row, k, e, t):
     f[FRAME_GX] = pointer(target, int64)[STORAGE_PTR]
     f[FRAME_GX_N] = t[REC_NUMEL]
     f[FRAME_N] = r[REC_NUMEL]
+    place = 0
     for j in range(3):
-        f[FRAME_IN + j] = r[REC_PTR + j]
         f[FRAME_STEP + j] = (r[REC_OP] >> (48 + j)) & 1
+        if kind == KIND_POINTWISE:
+            f[FRAME_IN + j] = r[REC_PTR + j]
+        elif (row[OP_NEEDS + k] >> j) & 1:
+            f[FRAME_IN + place] = r[REC_PTR + j]  # just the inputs that this kernel reads
+            place += 1
     f[FRAME_Y] = r[REC_PTR + 3]
     f[FRAME_AUX] = 0
     f[FRAME_BLAS] = s[SWEEP_BLAS]

@@ -1,0 +1,60 @@
+"""What a process can ask and set about its resources: threads, memory, configuration."""
+
+from __future__ import annotations
+
+from . import _tensor, native
+from ._tensor import Tensor
+from .ops import optimizer
+from .ops.registry import BY_NAME
+from .tape import _storage, _tape
+
+
+def get_num_threads() -> int:
+    """How many threads kernels may use.
+
+    >>> import tapegrad as torch
+    >>> torch.get_num_threads() >= 1
+    True
+    """
+    return native.get_num_threads()
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads kernels may use; results do not depend on it. RuntimeError unless n >= 1."""
+    if not isinstance(n, int) or isinstance(n, bool):
+        raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    if n < 1:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    native.set_num_threads(n)
+    _tensor.set_hook("n_threads", native.get_num_threads())
+
+
+def _multi_tensor_update(name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...]) -> bool:
+    """One native optimizer update; False, with nothing written, if the tensors are not uniform."""
+    update = optimizer.UPDATES[name]
+    done: bool = _tensor.multi_tensor_update(
+        BY_NAME["update_" + name].id, columns, params, update.writes, update.columns[-1] == "step"
+    )
+    return done
+
+
+def memory_stats() -> dict[str, int]:
+    """Counts of the storage cache: live, cached and peak bytes, live blocks, system allocations."""
+    stats: dict[str, int] = _storage.memory_stats()
+    return stats
+
+
+def empty_cache() -> None:
+    """Gives the free blocks that the storage cache keeps back to the system."""
+    _storage.empty_cache()
+
+
+def tape_stats() -> dict[str, int]:
+    """Live records of the tape and the bytes of its segments."""
+    stats: dict[str, int] = _tape.tape_stats()
+    return stats
+
+
+def show_config() -> str:
+    """What this process computes with: versions, CPU, BLAS, threads, the object cache."""
+    return native.show_config()
