@@ -196,6 +196,36 @@ def test_recursion_is_refused():
         native.compile_kernel(unary, {"formula": recursive})
 
 
+def through_a_helper(f, lo, hi):
+    x = pointer(f[FRAME_IN], T)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        y[i] = helper(x[i])
+    return 0
+
+
+def helper(x):
+    return formula(x) * SCALE
+
+
+def formula(x):
+    return x
+
+
+def wrapper(x):
+    return formula(x) + x
+
+
+def test_bindings_reach_helpers_but_not_what_is_bound_to_the_name_itself():
+    x = np.arange(4, dtype=np.float32)
+    y = apply(through_a_helper, {"formula": square, "SCALE": T_TWO}, np.empty_like(x), x)
+    same(y, 2 * x * x)
+    # `formula` inside the function bound to `formula` is the one of its own module.
+    y = apply(through_a_helper, {"formula": wrapper, "SCALE": T_TWO}, np.empty_like(x), x)
+    same(y, 4 * x)
+
+
+T_TWO = np.float32(2)
 SOME_LIST = [1.0]
 
 

@@ -13,14 +13,14 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 
 from .._config import add_section, settings
 from .engine import host_features
 from .kernels import store
 
-__all__ = ["ROUTINES", "SGEMM", "call_table", "table_address"]
+__all__ = ["ROUTINES", "SGEMM", "call_table", "require_blas", "table_address", "when_loaded"]
 
 # Words of the table that FRAME_BLAS points to: Fortran entry points with 32-bit ints.
 ROUTINES = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot", "saxpy", "daxpy", "sger", "dger")
@@ -30,6 +30,7 @@ _lock = threading.Lock()
 _table: ctypes.Array | None = None
 _library: ctypes.CDLL | None = None
 _how = "not loaded yet"
+_listeners: list[Callable[[int], None]] = []
 
 
 def table_address() -> int:
@@ -38,6 +39,18 @@ def table_address() -> int:
     The library is loaded at the first call. ImportError if there is none.
     """
     return ctypes.addressof(call_table())
+
+
+def require_blas() -> None:
+    """Loads the library if it is not there yet: what a kernel that calls BLAS needs before it runs."""
+    call_table()
+
+
+def when_loaded(listener: Callable[[int], None]) -> None:
+    """Call `listener` with the table's address once the library is there, now if it is already."""
+    _listeners.append(listener)
+    if _table is not None:
+        listener(ctypes.addressof(_table))
 
 
 def call_table() -> ctypes.Array:
@@ -50,6 +63,8 @@ def call_table() -> ctypes.Array:
                 ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value for name in ROUTINES
             ]
             _table = (ctypes.c_int64 * len(ROUTINES))(*addresses)
+            for listener in _listeners:
+                listener(ctypes.addressof(_table))
         return _table
 
 

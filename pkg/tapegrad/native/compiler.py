@@ -46,10 +46,10 @@ def _type_of(t: dtype) -> Any:
 class _Specialiser:
     """Rebuilds functions for one set of bindings."""
 
-    def __init__(self, bindings: dict[str, Any]) -> None:
+    def __init__(self, bindings: dict[str, Any], active: list[Any] | None = None) -> None:
         self.bindings = bindings
         self.compute = bindings.get("T")
-        self.active: list[Any] = []
+        self.active: list[Any] = [] if active is None else active
 
     def rebuild(self, function: python_types.FunctionType, formula: bool) -> python_types.FunctionType:
         """The function with every global and closure cell replaced by its compiled meaning."""
@@ -60,16 +60,28 @@ class _Specialiser:
         space: dict[str, Any] = {"__builtins__": __builtins__, "__name__": function.__module__}
         for name in _names(code):
             if name in self.bindings:
-                space[name] = self.meaning(self.bindings[name], formula)
+                space[name] = self.bound(name, formula)
             elif name in function.__globals__:
                 space[name] = self.meaning(function.__globals__[name], formula)
         cells = tuple(
-            python_types.CellType(self.meaning(self.bindings.get(name, cell.cell_contents), formula))
+            python_types.CellType(
+                self.bound(name, formula)
+                if name in self.bindings
+                else self.meaning(cell.cell_contents, formula)
+            )
             for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
         )
         defaults = function.__defaults__ and tuple(self.meaning(v, formula) for v in function.__defaults__)
         self.active.pop()
         return python_types.FunctionType(code, space, function.__name__, defaults, cells)
+
+    def bound(self, name: str, formula: bool) -> Any:
+        """The meaning of a bound name. Inside it that name means what it means there, not itself."""
+        value = self.bindings[name]
+        if not isinstance(value, (python_types.FunctionType, Formula)):
+            return self.meaning(value, formula)
+        others = {n: v for n, v in self.bindings.items() if n != name}
+        return _Specialiser(others, self.active).meaning(value, formula)
 
     def meaning(self, value: Any, formula: bool) -> Any:
         if isinstance(value, dtype):
