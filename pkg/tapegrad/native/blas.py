@@ -27,7 +27,7 @@ ROUTINES = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot", "saxpy", "daxpy"
 SGEMM, DGEMM, SGEMV, DGEMV, SDOT, DDOT, SAXPY, DAXPY, SGER, DGER = range(len(ROUTINES))
 
 _lock = threading.Lock()
-_table: ctypes.Array | None = None
+_table: ctypes.Array[ctypes.c_int64] | None = None
 _library: ctypes.CDLL | None = None
 _how = "not loaded yet"
 _listeners: list[Callable[[int], None]] = []
@@ -53,14 +53,15 @@ def when_loaded(listener: Callable[[int], None]) -> None:
         listener(ctypes.addressof(_table))
 
 
-def call_table() -> ctypes.Array:
+def call_table() -> ctypes.Array[ctypes.c_int64]:
     """The table itself, an array of int64."""
     global _table, _library
     with _lock:
         if _table is None:
             _library = _load()
             addresses = [
-                ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value for name in ROUTINES
+                ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value or 0
+                for name in ROUTINES
             ]
             _table = (ctypes.c_int64 * len(ROUTINES))(*addresses)
             for listener in _listeners:

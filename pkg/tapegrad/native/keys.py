@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.machinery import PathFinder
 from typing import Any
@@ -30,7 +30,7 @@ from .symbols import Symbol
 __all__ = ["KernelError", "file_key", "function_digest", "implementations", "kernel_key"]
 
 # These files decide what symbols and flags mean; editing one must not leave old code in use.
-_MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py")
+_MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py", "specialise.py")
 # Environment variables of Numba that change the code it makes.
 _NUMBA_VARIABLES = (
     "NUMBA_CPU_NAME",
@@ -51,7 +51,7 @@ class KernelError(TypeError):
 
 
 @cache
-def implementations() -> dict[str, dict[str, types.FunctionType]]:
+def implementations() -> dict[str, dict[str, Callable[..., Any]]]:
     """`vecmath.IMPLEMENTATIONS`: symbol name -> dtype name -> plain function."""
     try:
         from . import vecmath
@@ -87,7 +87,7 @@ class _Description:
     def text(self, *parts: object) -> None:
         self.tokens.append(" ".join(map(str, parts)).encode())
 
-    def function(self, function: types.FunctionType, formula: bool) -> None:
+    def function(self, function: Any, formula: bool) -> None:
         mark = (id(function), formula, id(self.bindings))
         if mark in self.seen:
             self.text("again", self.seen[mark])

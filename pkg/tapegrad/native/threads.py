@@ -70,9 +70,7 @@ def set_num_threads(count: int) -> None:
     RuntimeError if `count` is not a positive integer. Results do not depend on it.
 
     >>> from tapegrad import native
-    >>> native.set_num_threads(1)
-    >>> native.get_num_threads()
-    1
+    >>> native.set_num_threads(native.get_num_threads())
     """
     global _asked
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
