@@ -23,21 +23,29 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
-    ("tensor", {"_tensor"}),
+    ("tensor", {"_tensor", "_views"}),
     ("autograd", {"autograd"}),
     ("programs", {"program"}),
     ("tensor functions", {"api"}),
     ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
-    ("uses", {"examples", "io", "interop", "sklearn", "testing", "inspect"}),
-    ("front door", {"", "__main__"}),
+    ("files", {"io", "interop"}),
+    ("front door", {""}),
+    ("uses", {"examples", "sklearn", "testing", "inspect", "__main__"}),
 ]
 DOORS = {"native", "cuda"}  # the only packages that may import Numba and llvmlite
 
-# Lines per file. The house aims at 300; what is above it is either written down here with its own
-# limit or is split.
+# Lines. The house aims at 300 a file and splits what passes 400; the few that are larger stand here with
+# a limit of their own.
 FILE_LIMIT = 400
-EXTENSION_LIMIT = 1800
-PACKAGE_LIMIT = 16_000
+LARGER = {
+    "_tensor.pyx": 2300,
+    "_views.pyx": 500,
+    "autograd/_engine.pyx": 560,
+    "ops/arithmetic.py": 440,
+    "ops/loops.py": 470,
+    "tape/sweep.py": 450,
+}
+PACKAGE_LIMIT = 20_000
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")
@@ -236,8 +244,9 @@ def test_the_checks_see_what_they_should(tmp_path):
 def test_files_stay_small():
     texts = {p.relative_to(PACKAGE).as_posix(): p.read_text(encoding="utf-8") for p in files()}
     lengths = {name: len(text.splitlines()) for name, text in texts.items()}
-    limits = {name: FILE_LIMIT if name.endswith(".py") else EXTENSION_LIMIT for name in lengths}
-    assert {name: n for name, n in lengths.items() if n > limits[name]} == {}
+    assert {name: n for name, n in lengths.items() if n > LARGER.get(name, FILE_LIMIT)} == {}
+    no_longer_needed = [name for name in LARGER if lengths.get(name, FILE_LIMIT + 1) <= FILE_LIMIT]
+    assert no_longer_needed == []
     assert sum(lengths.values()) <= PACKAGE_LIMIT
 
 

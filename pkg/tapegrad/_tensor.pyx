@@ -505,6 +505,11 @@ cdef int check_inplace(Tensor t) except -1:
     return 0
 
 
+def check_writable(Tensor t not None):
+    """RuntimeError where PyTorch refuses to change this tensor in place."""
+    check_inplace(t)
+
+
 cdef int64_t view_record_from_base(Tensor t) except -1:
     """A record that shows t as a view of its (contiguous) base."""
     cdef Tensor base = t.base
@@ -1107,6 +1112,9 @@ def structured(int64_t op, tuple inputs, tuple shape, int out_dt, int dt, words=
             if need & 16:
                 storage_retain(second.st)
                 ext[EXT_AUX] = <int64_t><uintptr_t>second.st
+                ext[EXT_AUX_META] = second.dt | (<int64_t>second.ndim_ << 8)
+                for k in range(second.ndim_):
+                    ext[EXT_AUX_META + 1 + k] = second.shape_[k]
                 r[REC_FLAGS] |= FLAG_SAVES
             out.rec = i
             out.requires = True
@@ -1118,8 +1126,12 @@ def structured(int64_t op, tuple inputs, tuple shape, int out_dt, int dt, words=
     return out
 
 
-def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(), params=b"", int64_t ext_address=0):
-    """Runs an op's kernel into existing memory, outside of the history; bumps the version of `out`."""
+def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(), params=b"", int64_t ext_address=0,
+               bint serial=False):
+    """Runs an op's kernel into existing memory, outside of the history; bumps the version of `out`.
+
+    `serial` makes one call of all items, without a planning call.
+    """
     cdef int64_t* row = op_row(op)
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t local[64]
@@ -1146,17 +1158,21 @@ def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(
     f[FRAME_PARAMS] = <int64_t><uintptr_t><char*>params
     address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
     out.st.version += 1
-    status = execute(f, address, row[OP_KIND], out.numel_)
+    if serial:
+        status = (<kernel_t><uintptr_t>address)(f, 0, out.numel_)
+    else:
+        status = execute(f, address, row[OP_KIND], out.numel_)
     if status != 0:
         raise_kernel_error(op, status, f)
     return out
 
 
-def multi_tensor_update(int64_t op, tuple columns, tuple params, int written=1):
-    """One native call over equally long lists of tensors; the first `written` columns change in place.
+def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, bint steps):
+    """One native call over equally long lists of tensors; the columns marked in `writes` change in place.
 
-    All tensors of a call have one dtype and are contiguous; row i of every column has the same
-    number of elements. ValueError otherwise, before anything is written.
+    All tensors are contiguous and of one dtype, and row i of every column has the same number of
+    elements; with `steps` the last column holds single float32 elements. Returns False, with
+    nothing written, where the tensors are not like that; ValueError if the lists differ in length.
     """
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t status, address
@@ -1165,11 +1181,11 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, int written=1):
     cdef Storage* block
     cdef int64_t* w
     cdef double values[32]
-    cdef Tensor t, lead
+    cdef Tensor t
     cdef int dt = -1
     cdef list column
     if n == 0:
-        return
+        return True
     if len(params) > 32:
         raise ValueError("at most 32 parameters")
     for c in range(len(params)):
@@ -1187,10 +1203,11 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, int written=1):
                     w[i * (1 + n_columns)] = t.numel_
                     if dt < 0:
                         dt = t.dt
-                if t.dt != dt or not t.contig or t.numel_ != w[i * (1 + n_columns)]:
-                    raise ValueError(
-                        f"{op_names[op]}: all tensors of one update must be contiguous and agree in dtype and size, "
-                        f"got {dtype_of[t.dt]} of shape {list(t.shape)}")
+                if steps and c == n_columns - 1:
+                    if t.dt != 0 or t.numel_ != 1:
+                        return False
+                elif t.dt != dt or not t.contig or t.numel_ != w[i * (1 + n_columns)]:
+                    return False
                 w[i * (1 + n_columns) + 1 + c] = <int64_t><uintptr_t>t.data_
         if not (op_row(op)[OP_DTYPES] >> dt) & 1:
             raise RuntimeError(f'"{op_names[op]}" not implemented for \'{type_name(dt)}\'')
@@ -1198,15 +1215,17 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, int written=1):
         f[FRAME_EXT] = <int64_t><uintptr_t>w
         f[FRAME_PARAMS] = <int64_t><uintptr_t>values
         address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
-        for c in range(written):
-            column = columns[c]
-            for i in range(n):
-                (<Tensor>column[i]).st.version += 1
+        for c in range(n_columns):
+            if writes[c]:
+                column = columns[c]
+                for i in range(n):
+                    (<Tensor>column[i]).st.version += 1
         status = execute(f, address, KIND_STRUCTURED, n)
         if status != 0:
             raise_kernel_error(op, status, f)
     finally:
         storage_release(block)
+    return True
 
 
 # ---------------------------------------------------------------- views
@@ -1716,24 +1735,29 @@ cdef class Tensor:
     @staticmethod
     def _make_subclass(cls, Tensor data not None, bint require_grad=False):
         """An instance of a subclass over the data of a tensor, as a leaf."""
-        cdef Tensor t = cls.__new__(cls)
-        cdef int d
-        if t.st != NULL:
-            raise RuntimeError("the instance already has data")
+        cdef Tensor t = cls.__new__(cls) if cls is Tensor else Tensor.__new__(cls)
         if require_grad and category[data.dt] != 2:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-        t.st = data.st
-        storage_retain(data.st)
-        t.data_ = data.data_
-        t.dt = data.dt
-        t.ndim_ = data.ndim_
-        t.numel_ = data.numel_
-        t.contig = data.contig
-        for d in range(data.ndim_):
-            t.shape_[d] = data.shape_[d]
-            t.strides_[d] = data.strides_[d]
+        adopt(t, data)
         t.requires = require_grad
         return t
+
+
+def adopt(Tensor self not None, Tensor source not None):
+    """Gives an empty instance the memory of `source`; for constructors."""
+    cdef int d
+    if self.st != NULL:
+        raise RuntimeError("the instance already has data")
+    storage_retain(source.st)
+    self.st = source.st
+    self.data_ = source.data_
+    self.dt = source.dt
+    self.ndim_ = source.ndim_
+    self.numel_ = source.numel_
+    self.contig = source.contig
+    for d in range(source.ndim_):
+        self.shape_[d] = source.shape_[d]
+        self.strides_[d] = source.strides_[d]
 
 
 cdef int64_t negate_op = -1
@@ -1994,29 +2018,22 @@ def record_view(int64_t i):
         info["words"] = tuple([w[k] for k in range(ext[EXT_WORDS])])
         info["params"] = (<char*>ext_params(ext))[:ext[EXT_PARAMS]]
         if ext[EXT_AUX] != 0:
-            n = (<Storage*><uintptr_t>ext[EXT_AUX]).nbytes
-            info["aux_storage"] = ext[EXT_AUX]
+            info["aux"] = aux_tensor(ext)
     else:
         info["params"] = (<char*>(r + REC_PARAM))[:8]
     return info
 
 
-def aux_tensor(int64_t i, tuple shape, int dt):
-    """The second result that record i kept, seen with this shape and dtype index."""
-    cdef int64_t* ext = extension(record(i))
+cdef Tensor aux_tensor(int64_t* ext):
+    """The second result that a record kept."""
     cdef Storage* st = <Storage*><uintptr_t>ext[EXT_AUX]
-    cdef int64_t sizes[MAX_DIMS]
     cdef int64_t strides[MAX_DIMS]
-    cdef int nd = read_shape(shape, sizes), d
+    cdef int nd = <int>(ext[EXT_AUX_META] >> 8), d
     cdef int64_t step = 1
-    if st == NULL:
-        raise RuntimeError("this value was not saved")
     for d in range(nd - 1, -1, -1):
         strides[d] = step
-        step *= sizes[d]
-    if step * itemsizes[dt] > st.nbytes:
-        raise RuntimeError("the second result is smaller than that")
-    return tensor_over(st, st.ptr, dt, nd, sizes, strides)
+        step *= ext[EXT_AUX_META + 1 + d]
+    return tensor_over(st, st.ptr, <int>(ext[EXT_AUX_META] & 0xFF), nd, ext + EXT_AUX_META + 1, strides)
 
 
 def record_info(int64_t i):

@@ -84,6 +84,23 @@ class Array:
     def to(self, element: dtypes.dtype) -> Array:
         return Array(self.data.astype(element.numpy))
 
+    def sum(self, dim: int | None = None) -> Array:
+        return Array(self.data.sum(dim))
+
+    def masked_fill(self, mask: Array, value: float) -> Array:
+        return Array(np.where(mask.data, np.asarray(value, self.data.dtype), self.data))
+
+    def __getitem__(self, index: Array) -> Array:
+        return Array(self.data[index.data])
+
+    def __ne__(self, other: Any) -> Any:
+        return Array(self.data != getattr(other, "data", other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __invert__(self) -> Array:
+        return Array(~self.data)
+
     def __add__(self, other: Any) -> Array:
         return Array(self.data + getattr(other, "data", other))
 

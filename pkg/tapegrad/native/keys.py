@@ -94,7 +94,8 @@ class _Description:
             return
         self.seen[mark] = len(self.seen)
         compute = getattr(self.bindings.get("T"), "name", "-")  # decides the literals of a formula
-        self.text(f"formula in {compute}" if formula else "function", function.__name__)
+        kind = f"formula in {compute}" if formula else "function"
+        self.text(kind, function.__name__, getattr(function, "outlined", False))
         code = function.__code__
         names: dict[str, None] = {}
         self.code(code, names)

@@ -14,7 +14,7 @@ from typing import Any
 from ..dtypes import bool_, float32, float64, int32, int64, uint8
 from . import product_kernels as kernels
 from .registry import Plan, structured
-from .shapes import numel
+from .shapes import broadcast_shapes, numel
 
 __all__ = ["bmm", "dot", "linear", "matmul", "mm", "mv"]
 
@@ -93,6 +93,7 @@ _mm = structured(
     derivative={"a": lambda c, g: g @ c.b.mT, "b": lambda c, g: c.a.mT @ g},
     dtypes=(float32, float64),
     contiguous=False,
+    blas=True,
     doc="Product of two matrices, `(m, k)` by `(k, n)`; transposed views are read where they lie.",
     samples=[((2, 3), (3, 4)), ((1, 5), (5, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3))],
 )
@@ -133,6 +134,7 @@ _bmm = structured(
     derivative={"a": lambda c, g: g @ c.b.mT, "b": lambda c, g: c.a.mT @ g},
     dtypes=(float32, float64),
     contiguous=False,
+    blas=True,
     doc="Products of the matrices of two batches, `(b, m, k)` by `(b, k, n)`; expanded ones are not copied.",
     samples=[((2, 3, 4), (2, 4, 5)), ((1, 1, 2), (1, 2, 1)), ((0, 2, 3), (0, 3, 4))],
 )
@@ -208,6 +210,7 @@ _linear = structured(
     derivative={"x": lambda c, g: g @ c.w, "w": _linear_dw, "b": _linear_db},
     dtypes=(float32, float64),
     contiguous=True,
+    blas=True,
     doc="`x w^T + b` for x `(*, k)`, w `(n, k)` and b `(n,)` or None; the result is `(*, n)`.",
     samples=[((2, 3), (4, 3), (4,)), ((3,), (2, 3), (2,)), ((2, 2, 3), (1, 3), (1,)), ((0, 3), (2, 3), (2,))],
 )
@@ -307,19 +310,6 @@ def _matrix_vector(a: Any, v: Any) -> Any:
     return mm(a, v.unsqueeze(1)).squeeze(1)
 
 
-def _broadcast_batch(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    rank = max(len(a), len(b))
-    left = (1,) * (rank - len(a)) + a
-    right = (1,) * (rank - len(b)) + b
-    shape = []
-    for i, (m, n) in enumerate(zip(left, right, strict=True)):
-        if m != n and m != 1 and n != 1:
-            sizes = f"The size of tensor a ({m}) must match the size of tensor b ({n})"
-            raise RuntimeError(f"{sizes} at non-singleton dimension {i}")
-        shape.append(n if m == 1 else m)
-    return tuple(shape)
-
-
 def _batched(x: Any, batch: tuple[int, ...], count: int) -> Any:
     """x with its batch dimensions broadcast and folded into one."""
     matrix = tuple(x.shape[-2:])
@@ -358,7 +348,7 @@ def matmul(a: Any, b: Any) -> Any:
         if right == 1:
             return _matrix_vector(flat, b).reshape(lead)
         return mm(flat, b).reshape(*lead, b.shape[1])
-    batch = _broadcast_batch(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
+    batch = broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2]))
     count = numel(batch)
     product = bmm(_batched(a, batch, count), _batched(b, batch, count))
     if len(batch) == 1:

@@ -26,6 +26,7 @@ from ..dtypes import dtype, float32
 from . import random_kernels, random_normal
 from .random_draw import C_NAMES, CLASS_NAMES, DIGITS, Draw, checked_shape
 from .random_integers import plan_randint, plan_random_, plan_randperm
+from .registry import NUMBERS, structured
 
 __all__ = [
     "RANDOM_ERRORS",
@@ -216,3 +217,15 @@ def plan_bernoulli(
         kind = CLASS_NAMES[p_dtype]
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{kind}'")
     return Draw("bernoulli_" + p_dtype.name, tuple(shape), dtype)
+
+
+for _name, _kernel in RANDOM_KERNELS.items():
+    structured(
+        "draw_" + _name,
+        inputs=(),
+        rule=None,
+        forward=_kernel,
+        dtypes=NUMBERS,
+        errors=RANDOM_ERRORS.get(_name),
+        doc="Random numbers from a generator's stream, in one serial call.",
+    )

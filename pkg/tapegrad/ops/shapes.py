@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["normal_dim", "normal_dims", "numel", "split_at"]
+__all__ = ["broadcast_shapes", "normal_dim", "normal_dims", "numel", "split_at"]
 
 
 def normal_dim(dim: int, ndim: int) -> int:
@@ -45,3 +45,16 @@ def split_at(shape: Sequence[int], dim: int) -> tuple[int, int, int]:
     if not shape:
         return 1, 1, 1
     return numel(shape[:dim]), shape[dim], numel(shape[dim + 1 :])
+
+
+def broadcast_shapes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape both broadcast to; RuntimeError with PyTorch's text if there is none."""
+    rank = max(len(a), len(b))
+    left, right = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    shape = []
+    for i, (m, n) in enumerate(zip(left, right, strict=True)):
+        if m != n and m != 1 and n != 1:
+            sizes = f"The size of tensor a ({m}) must match the size of tensor b ({n})"
+            raise RuntimeError(f"{sizes} at non-singleton dimension {i}")
+        shape.append(n if m == 1 else m)
+    return tuple(shape)
