@@ -192,8 +192,7 @@ def test_the_key_covers_what_matters():
 
 
 def test_the_key_covers_cpu_and_compiler_settings(tmp_path):
-    code = "from sample import *; from tapegrad.native import symbols
-from tapegrad.native.keys import kernel_key; print(kernel_key(unary, {}))"
+    code = "from sample import *; from tapegrad.native.keys import kernel_key; print(kernel_key(unary, {}))"
     plain = run_python(code, tmp_path)
     assert run_python(code, tmp_path) == plain
     assert run_python(code, tmp_path, NUMBA_CPU_NAME="generic") != plain
