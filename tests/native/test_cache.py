@@ -7,6 +7,7 @@ import sys
 import pytest
 from sample import run_python, square, unary
 from tapegrad.dtypes import float32, float64
+from tapegrad.native import symbols
 from tapegrad.native.keys import kernel_key
 from tapegrad.native.objects import ObjectStore, StoredObject, folder_problem
 
@@ -183,6 +184,10 @@ def test_the_key_covers_what_matters():
     first["SCALE"] = 2
     assert key(first["kernel"]) != same  # an int is another type than 2.0
     assert key(first["kernel"], SCALE=2.0) == same
+    first["SCALE"] = 2.0
+    symbols.outlined(first["helper"])
+    assert key(first["kernel"]) != same
+    del first["helper"].outlined
     assert key(first["kernel"], SCALE=2.0, T=float64) == same  # T is not used there
 
 

@@ -92,6 +92,15 @@ def test_number_of_threads():
             native.set_num_threads(wrong)
 
 
+def test_listeners_hear_of_every_change():
+    heard = []
+    threads.when_changed(heard.append)
+    native.set_num_threads(1)
+    threads._listeners.remove(heard.append)
+    assert heard[-1] == 1
+    assert len(heard) == 2
+
+
 def test_threads_from_the_environment(tmp_path):
     code = "from tapegrad import native; print(native.get_num_threads())"
     assert run_python(code, tmp_path, TAPEGRAD_NUM_THREADS="1", OMP_NUM_THREADS="2").strip() == "1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .. import _config
 from . import symbols
+from .blas import require_blas
 from .blas import table_address as blas_table
 from .formula import Formula
 from .kernels import clear_cache, compile_kernel, statistics
@@ -23,6 +24,7 @@ __all__ = [
     "clear_cache",
     "compile_kernel",
     "get_num_threads",
+    "require_blas",
     "run_parallel",
     "set_num_threads",
     "should_parallel",

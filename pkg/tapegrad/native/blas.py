@@ -13,23 +13,24 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 
 from .._config import add_section, settings
 from .engine import host_features
 from .kernels import store
 
-__all__ = ["ROUTINES", "SGEMM", "call_table", "table_address"]
+__all__ = ["ROUTINES", "SGEMM", "call_table", "require_blas", "table_address", "when_loaded"]
 
 # Words of the table that FRAME_BLAS points to: Fortran entry points with 32-bit ints.
 ROUTINES = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot", "saxpy", "daxpy", "sger", "dger")
 SGEMM, DGEMM, SGEMV, DGEMV, SDOT, DDOT, SAXPY, DAXPY, SGER, DGER = range(len(ROUTINES))
 
 _lock = threading.Lock()
-_table: ctypes.Array | None = None
+_table: ctypes.Array[ctypes.c_int64] | None = None
 _library: ctypes.CDLL | None = None
 _how = "not loaded yet"
+_listeners: list[Callable[[int], None]] = []
 
 
 def table_address() -> int:
@@ -40,16 +41,31 @@ def table_address() -> int:
     return ctypes.addressof(call_table())
 
 
-def call_table() -> ctypes.Array:
+def require_blas() -> None:
+    """Loads the library if it is not there yet: what a kernel that calls BLAS needs before it runs."""
+    call_table()
+
+
+def when_loaded(listener: Callable[[int], None]) -> None:
+    """Call `listener` with the table's address once the library is there, now if it is already."""
+    _listeners.append(listener)
+    if _table is not None:
+        listener(ctypes.addressof(_table))
+
+
+def call_table() -> ctypes.Array[ctypes.c_int64]:
     """The table itself, an array of int64."""
     global _table, _library
     with _lock:
         if _table is None:
             _library = _load()
             addresses = [
-                ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value for name in ROUTINES
+                ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value or 0
+                for name in ROUTINES
             ]
             _table = (ctypes.c_int64 * len(ROUTINES))(*addresses)
+            for listener in _listeners:
+                listener(ctypes.addressof(_table))
         return _table
 
 

@@ -1,13 +1,12 @@
 """What the symbols mean in compiled CPU code: LLVM instructions, calls, and our own functions.
 
-Imports Numba, so only `compiler.py` may import this, when something has to be compiled. The math
-symbols are in `compiler.py`, since they compile further functions.
+Imports Numba, so only the compiler may import this, when something has to be compiled. The math
+symbols are in `specialise.py`, since they compile further functions.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -42,7 +41,7 @@ class _PointerModel(models.PrimitiveModel):
 
 @infer_global(operator.getitem)
 class _Read(AbstractTemplate):
-    def generic(self, args: tuple, kws: dict) -> Any:
+    def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         pointer, index = args
         if isinstance(pointer, Pointer) and isinstance(index, types.Integer):
             return signature(pointer.dtype, pointer, types.intp)
@@ -51,7 +50,7 @@ class _Read(AbstractTemplate):
 
 @infer_global(operator.setitem)
 class _Write(AbstractTemplate):
-    def generic(self, args: tuple, kws: dict) -> Any:
+    def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         pointer, index, _ = args
         if isinstance(pointer, Pointer) and isinstance(index, types.Integer):
             return signature(types.none, pointer, types.intp, pointer.dtype)
@@ -109,7 +108,7 @@ def address_of(typing_context, pointer):  # type: ignore[no-untyped-def]
 @intrinsic
 def bitcast(typing_context, value, dtype):  # type: ignore[no-untyped-def]
     result = _dtype_of(dtype, "bitcast")
-    if not (isinstance(value, types.Number) and value.bitwidth == getattr(result, "bitwidth", 0)):
+    if not _is_number(value) or getattr(value, "bitwidth", -1) != getattr(result, "bitwidth", 0):
         raise TypingError(f"bitcast keeps the size: {value} cannot become {result}")
 
     def make(context, builder, sig, args):  # type: ignore[no-untyped-def]
@@ -219,7 +218,7 @@ def _extremum(symbol: str, comparison: str) -> Any:
     return intrinsic(typed)
 
 
-def _function_at(builder: Any, address: Any, result: Any, arguments: list) -> Any:
+def _function_at(builder: Any, address: Any, result: Any, arguments: list[Any]) -> Any:
     return builder.inttoptr(address, ir.FunctionType(result, arguments).as_pointer())
 
 
@@ -240,7 +239,7 @@ def call_int(typing_context, address, word):  # type: ignore[no-untyped-def]
     return types.int64(types.int64, types.int64), make
 
 
-def _call_gemm(symbol: str, real: types.Float) -> Callable[..., Any]:
+def _call_gemm(symbol: str, real: Any) -> Any:
     """Fortran BLAS: everything by address, 32-bit ints. A transposition is 0 or ord("N") for no."""
 
     def typed(  # type: ignore[no-untyped-def]
@@ -252,23 +251,23 @@ def _call_gemm(symbol: str, real: types.Float) -> Callable[..., Any]:
             scalar = context.get_value_type(real)
             byte = ir.IntType(8)
 
-            def by_address(value):  # type: ignore[no-untyped-def]
+            def by_address(value: Any) -> Any:
                 # In the entry block: an alloca inside a loop would grow the stack at each turn.
                 slot = cgutils.alloca_once(builder, value.type)
                 builder.store(value, slot)
                 return slot
 
-            def letter(flag):  # type: ignore[no-untyped-def]
+            def letter(flag: Any) -> Any:
                 no = builder.or_(
                     builder.icmp_signed("==", flag, flag.type(0)),
                     builder.icmp_signed("==", flag, flag.type(ord("N"))),
                 )
                 return by_address(builder.select(no, byte(ord("N")), byte(ord("T"))))
 
-            def size(value):  # type: ignore[no-untyped-def]
+            def size(value: Any) -> Any:
                 return by_address(builder.trunc(value, _I32))
 
-            def matrix(value):  # type: ignore[no-untyped-def]
+            def matrix(value: Any) -> Any:
                 if isinstance(value.type, ir.IntType):
                     return builder.inttoptr(value, scalar.as_pointer())
                 return builder.bitcast(value, scalar.as_pointer())

@@ -6,13 +6,13 @@ import os
 import threading
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._config import add_section, settings
 from ..dtypes import dtype
 from .engine import EngineError, load_object, target_cpu
-from .keys import kernel_key
+from .keys import KernelError, kernel_key
 from .objects import ObjectStore, StoredObject
 
 __all__ = ["clear_cache", "compile_kernel", "statistics", "store"]
@@ -26,7 +26,7 @@ _seconds = {"compile": 0.0, "load": 0.0}
 
 
 def compile_kernel(
-    function: types.FunctionType, bindings: Mapping[str, Any] | None = None, name: str | None = None
+    function: Callable[..., Any], bindings: Mapping[str, Any] | None = None, name: str | None = None
 ) -> int:
     """Address of the C function `int64 (int64 *frame, int64 lo, int64 hi)` made from `function`.
 
@@ -36,11 +36,19 @@ def compile_kernel(
     threads that ask for the same kernel at once wait for one compilation. Raises `KernelError`
     for code that cannot be a kernel.
 
-    >>> from tapegrad import dtypes, native
-    >>> T = dtypes.float32
-    >>> def zero(f, lo, hi):
-    ...     out = native.symbols.pointer(f[0], T)
+    >>> from tapegrad import native
+    >>> from tapegrad.dtypes import float32 as T
+    >>> from tapegrad.native.symbols import pointer
+    >>> def ones(f, lo, hi):
+    ...     out = pointer(f[0], T)
+    ...     for i in range(lo, hi):
+    ...         out[i] = T(1.0)
+    ...     return 0
+    >>> native.compile_kernel(ones, {"T": T}) != 0
+    True
     """
+    if not isinstance(function, types.FunctionType):
+        raise KernelError(f"a kernel is a plain function, not a {type(function).__name__}")
     bound = dict(bindings or {})
     if "T" not in bound and isinstance(function.__globals__.get("T"), dtype):
         bound["T"] = function.__globals__["T"]  # so that helpers and literals have one compute type

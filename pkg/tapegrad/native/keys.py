@@ -14,7 +14,7 @@ import math
 import os
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.machinery import PathFinder
 from typing import Any
@@ -30,7 +30,7 @@ from .symbols import Symbol
 __all__ = ["KernelError", "file_key", "function_digest", "implementations", "kernel_key"]
 
 # These files decide what symbols and flags mean; editing one must not leave old code in use.
-_MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py")
+_MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py", "specialise.py")
 # Environment variables of Numba that change the code it makes.
 _NUMBA_VARIABLES = (
     "NUMBA_CPU_NAME",
@@ -51,7 +51,7 @@ class KernelError(TypeError):
 
 
 @cache
-def implementations() -> dict[str, dict[str, types.FunctionType]]:
+def implementations() -> dict[str, dict[str, Callable[..., Any]]]:
     """`vecmath.IMPLEMENTATIONS`: symbol name -> dtype name -> plain function."""
     try:
         from . import vecmath
@@ -74,7 +74,8 @@ class _Description:
     def __init__(self, bindings: Mapping[str, Any]) -> None:
         self.bindings = bindings
         self.tokens: list[bytes] = []
-        self.seen: dict[tuple[int, bool], int] = {}
+        self.seen: dict[tuple[int, bool, int], int] = {}
+        self.masked: dict[str, Mapping[str, Any]] = {}
 
     def digest(self) -> bytes:
         # Lengths go in first: without them "ab","c" and "a","bc" would be the same.
@@ -86,26 +87,41 @@ class _Description:
     def text(self, *parts: object) -> None:
         self.tokens.append(" ".join(map(str, parts)).encode())
 
-    def function(self, function: types.FunctionType, formula: bool) -> None:
-        mark = (id(function), formula)
+    def function(self, function: Any, formula: bool) -> None:
+        mark = (id(function), formula, id(self.bindings))
         if mark in self.seen:
             self.text("again", self.seen[mark])
             return
         self.seen[mark] = len(self.seen)
         compute = getattr(self.bindings.get("T"), "name", "-")  # decides the literals of a formula
-        self.text(f"formula in {compute}" if formula else "function", function.__name__)
+        kind = f"formula in {compute}" if formula else "function"
+        self.text(kind, function.__name__, getattr(function, "outlined", False))
         code = function.__code__
         names: dict[str, None] = {}
         self.code(code, names)
         self.value("defaults", function.__defaults__, formula, function)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            self.value(name, self.bindings.get(name, cell.cell_contents), formula, function)
+            if name in self.bindings:
+                self.bound(name, formula, function)
+            else:
+                self.value(name, cell.cell_contents, formula, function)
         for name in names:
             if name in self.bindings:
-                self.value(name, self.bindings[name], formula, function)
+                self.bound(name, formula, function)
             elif name in function.__globals__:
                 self.value(name, function.__globals__[name], formula, function)
             # What remains is a builtin or the name of an attribute: the name in the code says it.
+
+    def bound(self, name: str, formula: bool, owner: types.FunctionType) -> None:
+        """What a name is bound to. Inside it that name means what it means there, not itself."""
+        outer = self.bindings
+        value = outer[name]
+        if isinstance(value, (types.FunctionType, Formula)):
+            self.bindings = self.masked.setdefault(
+                f"{id(outer)} {name}", {n: v for n, v in outer.items() if n != name}
+            )
+        self.value(name, value, formula, owner)
+        self.bindings = outer
 
     def code(self, code: types.CodeType, names: dict[str, None]) -> None:
         self.tokens.append(code.co_code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,6 +34,7 @@ ELEMENTWISE_PARALLEL = 1 << 18
 
 _asked: int | None = settings.num_threads
 _forked = False
+_listeners: list[Callable[[int], None]] = []
 _word = ctypes.c_int64(0)  # the number in effect, where compiled code can read it
 
 
@@ -68,9 +70,7 @@ def set_num_threads(count: int) -> None:
     RuntimeError if `count` is not a positive integer. Results do not depend on it.
 
     >>> from tapegrad import native
-    >>> native.set_num_threads(1)
-    >>> native.get_num_threads()
-    1
+    >>> native.set_num_threads(native.get_num_threads())
     """
     global _asked
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
@@ -84,9 +84,17 @@ def num_threads_address() -> int:
     return ctypes.addressof(_word)
 
 
+def when_changed(listener: Callable[[int], None]) -> None:
+    """Call `listener` with the number of threads now and whenever it changes, also in a forked child."""
+    _listeners.append(listener)
+    listener(_word.value)
+
+
 def _decide() -> None:
     size = 1 if _forked else _pool_size()
     _word.value = size if _asked is None else min(_asked, size)
+    for listener in _listeners:
+        listener(_word.value)
 
 
 def should_parallel(items: int, grain: int) -> bool:
