@@ -155,7 +155,7 @@ def log_softmax(
 
 
 def dropout(input: api.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> api.Tensor:
-    """Zero each element with probability `p` and scale the rest by 1/(1 - p); the input itself if not training.
+    """Zero each element with probability `p`, scale the rest by 1/(1 - p); the input if not training.
 
     Draws the same random numbers as PyTorch on CPUs where it does not use MKL's generator.
     """

@@ -11,7 +11,7 @@ from typing import Any, Self, overload
 from ... import api
 from ..parameter import Parameter
 from ._typename import typename
-from .module import Module, _indent
+from .module import PLAIN_CALL, Module, _indent
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
@@ -49,7 +49,11 @@ class Sequential(Module):
 
     def forward(self, input: Any) -> Any:
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            # A plain call does nothing but call forward: one Python frame less per layer.
+            if module._hooked or type(module).__call__ is not PLAIN_CALL:  # type: ignore[union-attr]
+                input = module(input)  # type: ignore[misc]
+            else:
+                input = module.forward(input)  # type: ignore[union-attr]
         return input
 
     def __len__(self) -> int:
