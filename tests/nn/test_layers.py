@@ -4,7 +4,6 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-
 import tapegrad as torch
 
 reference = pytest.importorskip("torch")

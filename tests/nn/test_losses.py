@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 import tapegrad as torch
 
 reference = pytest.importorskip("torch")
@@ -120,7 +119,10 @@ def test_binary(reduction):
     logits = np.array([-200.0, -3.0, 0.0, 0.5, 30.0], np.float32)
     target = np.array([0.0, 1.0, 1.0, 0.3, 1.0], np.float32)
     agree(
-        lambda F, x, t: F.binary_cross_entropy_with_logits(x, t, reduction=reduction), logits, target, rtol=2e-5
+        lambda F, x, t: F.binary_cross_entropy_with_logits(x, t, reduction=reduction),
+        logits,
+        target,
+        rtol=2e-5,
     )
     agree(
         lambda F, x, t, w: F.binary_cross_entropy_with_logits(x, t, w, pos_weight=w * 2, reduction=reduction),
@@ -131,7 +133,9 @@ def test_binary(reduction):
     )
     p = np.array([0.01, 0.2, 0.5, 0.7, 0.999], np.float32)
     agree(lambda F, x, t: F.binary_cross_entropy(x, t, reduction=reduction), p, target, rtol=3e-5)
-    agree(lambda F, x, t, w: F.binary_cross_entropy(x, t, w, reduction=reduction), p, target, WEIGHT, rtol=3e-5)
+    agree(
+        lambda F, x, t, w: F.binary_cross_entropy(x, t, w, reduction=reduction), p, target, WEIGHT, rtol=3e-5
+    )
 
 
 def test_binary_edges():

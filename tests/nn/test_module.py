@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-
 import tapegrad as torch
 
 reference = pytest.importorskip("torch")
@@ -227,7 +226,9 @@ def test_deepcopy_and_pickle_are_independent():
 def test_parameter():
     p = torch.nn.Parameter(torch.ones(2), requires_grad=False)
     assert not p.requires_grad
-    assert repr(torch.nn.Parameter(torch.ones(2))).startswith("Parameter containing:\ntensor([1., 1.], requires_grad=True)")
+    assert repr(torch.nn.Parameter(torch.ones(2))).startswith(
+        "Parameter containing:\ntensor([1., 1.], requires_grad=True)"
+    )
     with torch.no_grad():
         assert torch.nn.Parameter(torch.ones(2)).requires_grad
     data = torch.zeros(2)

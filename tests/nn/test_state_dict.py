@@ -3,7 +3,6 @@
 from collections import OrderedDict
 
 import pytest
-
 import tapegrad as torch
 
 reference = pytest.importorskip("torch")

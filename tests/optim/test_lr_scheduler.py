@@ -1,7 +1,6 @@
 """Schedules against torch.optim.lr_scheduler, rate by rate."""
 
 import pytest
-
 import tapegrad as torch
 
 reference = pytest.importorskip("torch")

@@ -5,7 +5,6 @@ import pickle
 
 import numpy as np
 import pytest
-
 import tapegrad as torch
 
 reference = pytest.importorskip("torch")
@@ -114,7 +113,10 @@ def test_state_dict_of_torch_loads():
             return torch.from_numpy(value.numpy().copy())
         return {k: convert(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    state = {"state": convert(theirs.state_dict()["state"]), "param_groups": theirs.state_dict()["param_groups"]}
+    state = {
+        "state": convert(theirs.state_dict()["state"]),
+        "param_groups": theirs.state_dict()["param_groups"],
+    }
     optimizer = torch.optim.Adam(parameters(torch), lr=5.0)
     optimizer.load_state_dict(state)
     assert optimizer.param_groups[0]["lr"] == 1e-3
