@@ -24,7 +24,7 @@ def test_reaches_97_percent():
     data = digits.prepare(*digits.load_arrays(None), config.seed)
     assert len(data.x_train) + len(data.x_test) == 1797
     assert (data.x_train.min(), data.x_train.max()) == (0.0, 1.0)
-    model, history = digits.train(config, torch, data)
+    _, history = digits.train(config, torch, data)
     assert len(history.losses) == 10 * 45
     assert history.test_accuracy[-1] >= 0.97
     assert history.losses[-1] < history.losses[0] / 10

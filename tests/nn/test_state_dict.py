@@ -31,7 +31,7 @@ def test_round_trip_and_sharing():
         first.a.bias.fill_(9.0)
     assert state["a.bias"].tolist() == [9.0] * 3  # shares memory
     assert first.state_dict(keep_vars=True)["a.bias"] is first.a.bias
-    assert list(first.state_dict(prefix="net."))[0] == "net.mean"
+    assert next(iter(first.state_dict(prefix="net."))) == "net.mean"
     assert state._metadata["a"] == {"version": 1}
 
 
@@ -80,7 +80,7 @@ def test_not_strict_reports(case):
 
 
 def test_not_a_tensor():
-    with pytest.raises(RuntimeError, match="expected torch.Tensor or Tensor-like object"):
+    with pytest.raises(RuntimeError, match=r"expected torch\.Tensor or Tensor-like object"):
         model(torch).load_state_dict({**model(torch).state_dict(), "mean": 3})
 
 
