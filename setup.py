@@ -7,11 +7,20 @@ from setuptools import Extension, setup
 
 flags = ["/O2"] if sys.platform == "win32" else ["-O3", "-fno-strict-aliasing"]
 modules = {
-    "tapegrad._layout": "pkg/tapegrad/_layout.pyx",
+    name: "pkg/" + name.replace(".", "/") + ".pyx"
+    for name in (
+        "tapegrad._layout",
+        "tapegrad.tape._storage",
+        "tapegrad.tape._tape",
+        "tapegrad._tensor",
+        "tapegrad._views",
+        "tapegrad.autograd._engine",
+    )
 }
 setup(
     ext_modules=cythonize(
         [Extension(name, [path], extra_compile_args=flags) for name, path in modules.items()],
+        include_path=["pkg"],
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

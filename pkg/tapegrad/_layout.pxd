@@ -1,4 +1,4 @@
-"""The words of a record and of a frame: one definition for Cython, Numba and CUDA.
+"""The words of a frame, a record, an op and a sweep: one definition for Cython, Numba and CUDA.
 
 Everything native is an array of 64-bit words. Cython cimports these names, Python (and through
 it the Numba kernels) imports the same names from the compiled module `_layout`.
@@ -13,9 +13,10 @@ cpdef enum:
     FRAME_OUT = 0           # address of the result; of the incoming gradient in a backward kernel
     FRAME_IN = 1            # addresses of the inputs, three words
     FRAME_N = 4             # elements of the result
-    FRAME_PARAMS = 5        # address of the scalar parameters (float64 bits or int64)
+    FRAME_PARAMS = 5        # address of the scalar parameters
     FRAME_EXT = 6           # address of the op's own words (its plan: sizes, strides, ...)
-    FRAME_STEP = 7          # flat layout: 1 if the input advances with the result, 0 if one element
+    FRAME_STEP = 7          # per input: flat layout: 1 it advances with the result, 0 one element;
+                            # general layout: 1 it has the result's size, 0 it is broadcast
     FRAME_AUX = 10          # address of the second result, which only the backward reads
     FRAME_GRAIN = 11        # set by a planning call: items in one chunk
     FRAME_SCRATCH_BYTES = 12  # set by a planning call
@@ -26,5 +27,145 @@ cpdef enum:
     FRAME_BLAS = 18         # address of the table of BLAS entry points
     FRAME_Y = 19            # backward: address of the saved result
     FRAME_GX = 20           # backward: address of the gradient to produce
-    FRAME_ACC = 21          # backward: 0 writes the gradient, 1 adds to it
+    FRAME_ACC = 21          # backward of structured ops: 0 writes the gradient, 1 adds to it
+    FRAME_GX_N = 22         # backward: elements of that gradient
     FRAME_WORDS = 24
+
+    # A record is one application of an op together with the slot of its one result.
+    SEGMENT_SHIFT = 12      # records in a segment: 4096
+    SEGMENT_RECORDS = 4096
+    MAX_SEGMENTS = 65536
+    REC_OP = 0              # op | ndim << 16 | dtype << 24 | compute dtype << 32 | layout << 40 | steps << 48
+    REC_FLAGS = 1
+    REC_SEQ = 2             # order of creation
+    REC_REFS = 3            # Tensors and live records that hold this record's result
+    REC_NUMEL = 4
+    REC_OBJ = 5             # Python object: .grad of a leaf, node of hooks; or 0
+    REC_EXT = 6             # storage of the extension block, or 0
+    REC_EDGE = 7            # records of the inputs, -1 where no gradient flows
+    REC_SHAPE = 10          # the result's shape where it has at most three dimensions
+    REC_SAVED = 13          # storages of the saved inputs, then of the saved result (REC_SAVED_Y)
+    REC_SAVED_Y = 16
+    REC_PTR = 17            # addresses of their first elements, four words
+    REC_VERSIONS = 21       # their versions when saved, 32 bits each, two words
+    REC_PARAM = 23          # up to eight bytes of parameters
+    REC_WORDS = 24
+
+    FLAG_LEAF = 1
+    FLAG_FREED = 2          # the saved values are gone
+    FLAG_VISIT = 4          # Python looks at the gradient here: hooks, retain_grad
+    FLAG_RETAIN = 8         # keep the gradient of this non-leaf
+    FLAG_SAVES = 32         # something is saved
+    FLAG_ALIAS = 64         # a view in logical order: the gradient passes through unchanged
+    FLAG_REQUIRES = 128     # a leaf that accumulates
+    FLAG_SCALAR_SHIFT = 8   # bits 8..10: input i is a Python number kept in REC_PARAM
+
+    # The extension block of a record, for what does not fit.
+    EXT_AUX = 0             # storage of the second result, or 0
+    EXT_PARAMS = 1          # bytes of parameters
+    EXT_WORDS = 2           # words of the plan
+    EXT_EDGES = 3           # edges of a variadic op
+    EXT_SHAPE = 4           # the result's shape, MAX_DIMS words
+    EXT_META = 12           # per input: dtype | ndim << 8, then shape and strides: 17 words each
+    EXT_META_WORDS = 17
+    EXT_AUX_META = 63       # of the second result: dtype | ndim << 8, then its shape
+    EXT_BODY = 72           # parameters, then plan words, then edges
+
+    # An op is a row of numbers.
+    MAX_OPS = 1024
+    OP_KIND = 0
+    OP_INPUTS = 1
+    OP_FLAGS = 2
+    OP_NEEDS = 3            # per input, what its derivative reads: bits 0..2 inputs, 3 result, 4 aux
+    OP_DERIVATIVE = 6       # per input: DERIVATIVE_*
+    OP_RESULT = 9           # dtype index of the result, or -1: the compute type
+    OP_DTYPES = 10          # bit mask of the compute types
+    OP_INPUT_DTYPE = 11     # per input: dtype index, or -1: the compute type
+    OP_PROMOTION = 14       # PROMOTE_*
+    OP_FORWARD = 16         # + layout * 8 + compute dtype: kernel address
+    OP_BACKWARD = 32        # + (input * 2 + layout) * 8 + compute dtype
+    OP_WORDS = 80
+
+    KIND_LEAF = 0
+    KIND_POINTWISE = 1
+    KIND_STRUCTURED = 2
+    KIND_VIEW = 3
+
+    OPFLAG_BLAS = 1
+    OPFLAG_VARIADIC = 2
+
+    DERIVATIVE_NONE = 0
+    DERIVATIVE_KERNEL = 1
+    DERIVATIVE_IDENTITY = 2  # the incoming gradient itself
+
+    PROMOTE_SAME = 0        # the inputs' common type
+    PROMOTE_FLOAT = 1       # integers are converted to the default floating type
+
+    LAYOUT_FLAT = 0         # every operand contiguous, or one element
+    LAYOUT_GENERAL = 1      # strides in the plan words
+
+    # Plan words of the general layout: dimensions, shape, then MAX_DIMS strides per operand.
+    PLAN_NDIM = 0
+    PLAN_SHAPE = 1
+    PLAN_OUT = 9
+    PLAN_IN = 17            # + input * MAX_DIMS
+    PLAN_GRAD = 41          # + input * MAX_DIMS: strides of the (contiguous) gradient, 0 where broadcast
+    PLAN_WORDS = 65
+
+    # Plan words of a view: dimensions, shape, strides and offset in the gradient of what it shows.
+    VIEW_NDIM = 0
+    VIEW_SHAPE = 1
+    VIEW_STRIDES = 9
+    VIEW_OFFSET = 17
+    VIEW_WORDS = 18
+
+    # The sweep's own memory.
+    SWEEP_SEGMENTS = 0
+    SWEEP_OPS = 1
+    SWEEP_ALLOC = 2
+    SWEEP_RELEASE = 3
+    SWEEP_HEAP = 4          # records to visit, as (sequence number, record), a max-heap
+    SWEEP_HEAP_LEN = 5
+    SWEEP_HEAP_CAP = 6
+    SWEEP_TABLE = 7         # gradients in flight: (record + 1, storage, flags), open addressing
+    SWEEP_TABLE_CAP = 8
+    SWEEP_TABLE_LEN = 9
+    SWEEP_KEEP = 10         # keep the saved values
+    SWEEP_MIN_SEQ = 11      # records before this one are not visited
+    SWEEP_STAGE = 12
+    SWEEP_REC = 13
+    SWEEP_GRAD = 14
+    SWEEP_INPUT = 15
+    SWEEP_KERNEL = 16       # the kernel to run or the one that is missing
+    SWEEP_ITEMS = 17
+    SWEEP_TARGET = 18       # the storage that the kernel fills
+    SWEEP_ADD = 19          # the op that adds
+    SWEEP_DETAIL = 20
+    SWEEP_CALLS = 21        # kernels called
+    SWEEP_RECORDS = 22      # records visited
+    SWEEP_BLAS = 23
+    SWEEP_FRAME = 24
+    SWEEP_WORDS = 64
+
+    ENTRY_WORDS = 3
+    ENTRY_CAPTURE = 1       # autograd.grad wants this one
+
+    STAGE_POP = 0
+    STAGE_INPUTS = 1
+    STAGE_DELIVER = 2
+
+    SWEEP_DONE = 0
+    SWEEP_VISIT = 1
+    SWEEP_MISSING = 2
+    SWEEP_FREED = 3
+    SWEEP_VERSION = 4
+    SWEEP_FAILED = 5
+    SWEEP_NO_MEMORY = 6
+    SWEEP_HEAVY = 7
+    SWEEP_GROW = 8
+
+    STORAGE_PTR = 0         # words of a storage that the sweep reads
+    STORAGE_REFS = 2
+    STORAGE_VERSION = 3
+
+    HEAVY_ELEMENTS = 32768  # work beyond this runs without the GIL, in chunks of this size

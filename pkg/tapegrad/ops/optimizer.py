@@ -27,6 +27,7 @@ from .._layout import (
 from ..dtypes import float32, float64, int64
 from ..dtypes import float32 as T
 from ..native.symbols import fma, maximum, pointer, sqrt, where
+from .registry import structured
 
 __all__ = ["UPDATES", "Update"]
 
@@ -279,3 +280,11 @@ UPDATES = {
         _ADAM,
     ),
 }
+for _name, _update in UPDATES.items():
+    structured(
+        "update_" + _name,
+        inputs=(),
+        rule=None,
+        forward=_update.kernel,
+        doc="The parameter update of an optimizer, over all parameters of a group.",
+    )

@@ -1,0 +1,1 @@
+"""Storage, records and the sweep."""

@@ -1,0 +1,1 @@
+"""Benchmarks of tapegrad: single ops, training steps, whole programs, start-up, memory."""

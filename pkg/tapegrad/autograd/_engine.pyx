@@ -1,0 +1,506 @@
+"""Runs the sweep: starts it, and does for it what needs Python.
+
+Leaves accumulate here, hooks are called here, and kernels worth giving up the GIL for are run from
+here; everything between is the compiled loop of `tape.sweep`.
+"""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from tapegrad._layout cimport *
+from tapegrad._tensor cimport (
+    Tensor, default_dt, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, raise_kernel_error,
+    tensor_new, tensor_over,
+)
+from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_try
+from tapegrad.tape._tape cimport (
+    extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
+)
+
+from tapegrad import _tensor
+from tapegrad.tape import _storage as _storage_module
+
+cdef int64_t alloc_address, release_address
+alloc_address, release_address = _storage_module.addresses()
+cdef kernel_t sweep_kernel = NULL
+cdef object load_sweep = None
+cdef int64_t add_op = -1
+cdef list op_names = []
+
+
+def set_sweep(loader, int64_t add, list names):
+    """Gives the engine a function that loads the sweep, and the op that adds gradients."""
+    global load_sweep, add_op, op_names
+    load_sweep = loader
+    add_op = add
+    op_names = names
+
+
+cdef class Sweep:
+    """The words of one sweep and what they hold on to."""
+    cdef int64_t* w
+    cdef list held                      # roots, kept alive by their records
+    cdef Sweep next_free
+
+    def __cinit__(self):
+        self.w = <int64_t*>calloc(SWEEP_WORDS, 8)
+        if self.w == NULL:
+            raise MemoryError("no memory for a backward sweep")
+
+    def __dealloc__(self):
+        if self.w != NULL:
+            self.drop_pending()
+            if self.w[SWEEP_HEAP]:
+                free(<void*><uintptr_t>self.w[SWEEP_HEAP])
+            if self.w[SWEEP_TABLE]:
+                free(<void*><uintptr_t>self.w[SWEEP_TABLE])
+            free(self.w)
+
+    cdef void drop_pending(self) noexcept:
+        """Releases the gradients in flight after an error."""
+        cdef int64_t* w = self.w
+        cdef int64_t* table = <int64_t*><uintptr_t>w[SWEEP_TABLE]
+        cdef int64_t h
+        if w[SWEEP_TABLE_LEN] > 0:
+            for h in range(w[SWEEP_TABLE_CAP]):
+                if table[h * ENTRY_WORDS] != 0:
+                    table[h * ENTRY_WORDS] = 0
+                    if table[h * ENTRY_WORDS + 1] != 0:
+                        storage_release(<Storage*><uintptr_t>table[h * ENTRY_WORDS + 1])
+        w[SWEEP_TABLE_LEN] = 0
+        w[SWEEP_HEAP_LEN] = 0
+        if w[SWEEP_GRAD] != 0:
+            storage_release(<Storage*><uintptr_t>w[SWEEP_GRAD])
+            w[SWEEP_GRAD] = 0
+        if w[SWEEP_TARGET] != 0 and w[SWEEP_FRAME + FRAME_ACC] == 0:
+            storage_release(<Storage*><uintptr_t>w[SWEEP_TARGET])
+        w[SWEEP_TARGET] = 0
+        w[SWEEP_FRAME + FRAME_ACC] = 0
+
+    cdef int grow(self) except -1:
+        """Doubles the heap and the table."""
+        cdef int64_t* w = self.w
+        cdef int64_t old = w[SWEEP_TABLE_CAP]
+        cdef int64_t cap = old * 2 if old else 64
+        cdef int64_t* table = <int64_t*>calloc(<size_t>cap * ENTRY_WORDS, 8)
+        cdef int64_t* heap = <int64_t*>malloc(<size_t>cap * 2 * 8)
+        cdef int64_t* before = <int64_t*><uintptr_t>w[SWEEP_TABLE]
+        cdef int64_t h, j
+        if table == NULL or heap == NULL:
+            free(table)
+            free(heap)
+            raise MemoryError("no memory for the gradients in flight")
+        for h in range(old):
+            if before[h * ENTRY_WORDS] != 0:
+                j = (before[h * ENTRY_WORDS] - 1) & (cap - 1)
+                while table[j * ENTRY_WORDS] != 0:
+                    j = (j + 1) & (cap - 1)
+                memcpy(table + j * ENTRY_WORDS, before + h * ENTRY_WORDS, ENTRY_WORDS * 8)
+        if w[SWEEP_HEAP]:
+            memcpy(heap, <void*><uintptr_t>w[SWEEP_HEAP], w[SWEEP_HEAP_LEN] * 16)
+            free(<void*><uintptr_t>w[SWEEP_HEAP])
+        free(before)
+        w[SWEEP_TABLE] = <int64_t><uintptr_t>table
+        w[SWEEP_HEAP] = <int64_t><uintptr_t>heap
+        w[SWEEP_TABLE_CAP] = cap
+        w[SWEEP_HEAP_CAP] = cap
+        return 0
+
+    cdef int64_t place(self, int64_t i) except -1:
+        """The table place of record i, its entry made if absent."""
+        cdef int64_t* w = self.w
+        cdef int64_t* table
+        cdef int64_t h
+        if 2 * w[SWEEP_TABLE_LEN] + 2 > w[SWEEP_TABLE_CAP]:
+            self.grow()
+        table = <int64_t*><uintptr_t>w[SWEEP_TABLE]
+        h = i & (w[SWEEP_TABLE_CAP] - 1)
+        while table[h * ENTRY_WORDS] != 0 and table[h * ENTRY_WORDS] != i + 1:
+            h = (h + 1) & (w[SWEEP_TABLE_CAP] - 1)
+        if table[h * ENTRY_WORDS] == 0:
+            table[h * ENTRY_WORDS] = i + 1
+            table[h * ENTRY_WORDS + 1] = 0
+            table[h * ENTRY_WORDS + 2] = 0
+            w[SWEEP_TABLE_LEN] += 1
+        return h
+
+    cdef int seed(self, int64_t i, Storage* g) except -1:
+        """Puts a gradient on a root; takes over the reference."""
+        cdef int64_t h
+        cdef int64_t* table
+        cdef int64_t* heap
+        cdef int64_t j, parent, seq
+        cdef Tensor a, b
+        try:
+            h = self.place(i)
+        except:
+            storage_release(g)
+            raise
+        table = <int64_t*><uintptr_t>self.w[SWEEP_TABLE]
+        if table[h * ENTRY_WORDS + 1] != 0:
+            a = gradient_tensor(i, <Storage*><uintptr_t>table[h * ENTRY_WORDS + 1])
+            b = gradient_tensor(i, g)
+            storage_release(g)
+            a = add(a, b)
+            storage_retain(a.st)
+            storage_release(<Storage*><uintptr_t>table[h * ENTRY_WORDS + 1])
+            table[h * ENTRY_WORDS + 1] = <int64_t><uintptr_t>a.st
+            return 0
+        table[h * ENTRY_WORDS + 1] = <int64_t><uintptr_t>g
+        heap = <int64_t*><uintptr_t>self.w[SWEEP_HEAP]
+        seq = record(i)[REC_SEQ]
+        j = self.w[SWEEP_HEAP_LEN]
+        self.w[SWEEP_HEAP_LEN] += 1
+        while j > 0:
+            parent = (j - 1) >> 1
+            if heap[2 * parent] >= seq:
+                break
+            heap[2 * j] = heap[2 * parent]
+            heap[2 * j + 1] = heap[2 * parent + 1]
+            j = parent
+        heap[2 * j] = seq
+        heap[2 * j + 1] = i
+        return 0
+
+
+cdef Sweep free_sweeps = None
+
+
+cdef Sweep take_sweep():
+    global free_sweeps
+    cdef Sweep s = free_sweeps
+    if s is None:
+        s = Sweep.__new__(Sweep)
+    else:
+        free_sweeps = s.next_free
+        s.next_free = None
+    s.w[SWEEP_SEGMENTS] = <int64_t><uintptr_t>segments
+    s.w[SWEEP_OPS] = <int64_t><uintptr_t>ops
+    s.w[SWEEP_ALLOC] = alloc_address
+    s.w[SWEEP_RELEASE] = release_address
+    s.w[SWEEP_ADD] = add_op
+    s.w[SWEEP_MIN_SEQ] = 0
+    s.w[SWEEP_STAGE] = STAGE_POP
+    s.w[SWEEP_CALLS] = 0
+    s.w[SWEEP_RECORDS] = 0
+    return s
+
+
+cdef void give_sweep(Sweep s) noexcept:
+    global free_sweeps
+    if s.w[SWEEP_TABLE_CAP] <= 65536:
+        s.next_free = free_sweeps
+        free_sweeps = s
+
+
+cdef Tensor gradient_tensor(int64_t i, Storage* st):
+    """A gradient of record i as a tensor."""
+    cdef int64_t* r = record(i)
+    cdef int64_t strides[MAX_DIMS]
+    cdef int64_t* shape = record_shape(r)
+    cdef int nd = <int>((r[REC_OP] >> 16) & 0xFF), d
+    cdef int64_t step = 1
+    for d in range(nd - 1, -1, -1):
+        strides[d] = step
+        if shape[d] > 1:
+            step *= shape[d]
+    return tensor_over(st, st.ptr, <int>((r[REC_OP] >> 24) & 0xFF), nd, shape, strides)
+
+
+cdef Tensor add(Tensor a, Tensor b):
+    cdef PyObject* p[2]
+    p[0] = <PyObject*>a
+    p[1] = <PyObject*>b
+    return pointwise(add_op, 2, p, None, None)
+
+
+cdef int add_into(Tensor a, Tensor b) except -1:
+    """a += b outside of the history, into the same object."""
+    cdef PyObject* p[2]
+    p[0] = <PyObject*>a
+    p[1] = <PyObject*>b
+    _tensor._set_grad_enabled(False)
+    try:
+        pointwise(add_op, 2, p, a, None)
+    finally:
+        _tensor._set_grad_enabled(True)
+    return 0
+
+
+cdef int accumulate(int64_t i, Storage* g) except -1:
+    """Adds a finished gradient to the public one of leaf i; the buffer itself becomes it where it can."""
+    cdef Tensor there, new
+    cdef Storage* copy
+    cdef int64_t f[FRAME_WORDS]
+    cdef int64_t n, address
+    cdef bint mode
+    held = _tensor.record_grad(i)
+    if held is None:
+        if g.refs == 1 and g.bucket >= 0:
+            new = gradient_tensor(i, g)
+        else:
+            copy = storage_new(g.nbytes)
+            memcpy(copy.ptr, g.ptr, g.nbytes)
+            new = gradient_tensor(i, copy)
+            storage_release(copy)
+        _tensor.set_record_grad(i, new)
+        return 0
+    there = <Tensor>held
+    n = there.numel_
+    if there.contig and n <= HEAVY_ELEMENTS and n > 0 and not there.requires:
+        f[FRAME_OUT] = <int64_t><uintptr_t>there.data_
+        f[FRAME_IN] = f[FRAME_OUT]
+        f[FRAME_IN + 1] = <int64_t><uintptr_t>g.ptr
+        f[FRAME_STEP] = 1
+        f[FRAME_STEP + 1] = 1
+        f[FRAME_N] = n
+        address = kernel_of(add_op, OP_FORWARD + there.dt, 0, LAYOUT_FLAT, there.dt)
+        (<kernel_t><uintptr_t>address)(f, 0, n)
+        there.st.version += 1
+        return 0
+    new = gradient_tensor(i, g)
+    mode = grad_mode()
+    if mode:
+        add_into(there, new)
+    else:
+        pointwise_add_inplace(there, new)
+    return 0
+
+
+cdef int pointwise_add_inplace(Tensor a, Tensor b) except -1:
+    cdef PyObject* p[2]
+    p[0] = <PyObject*>a
+    p[1] = <PyObject*>b
+    pointwise(add_op, 2, p, a, None)
+    return 0
+
+
+cdef Storage* grad_storage(Tensor g) except NULL:
+    """The gradient's data as a contiguous storage of its own or shared; a new reference."""
+    cdef Storage* st
+    cdef Tensor c = g
+    if g.contig and g.data_ == g.st.ptr and g.st.bucket >= 0:
+        storage_retain(g.st)
+        return g.st
+    if not g.contig:
+        mode = _tensor.is_grad_enabled()
+        _tensor._set_grad_enabled(False)
+        try:
+            c = _tensor.clone(g)
+        finally:
+            _tensor._set_grad_enabled(mode)
+    st = storage_new(c.numel_ * itemsizes[c.dt])
+    memcpy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
+    return st
+
+
+cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
+    """Hooks, capture, retained gradients and leaves: what Python sees of the current record."""
+    cdef int64_t* w = s.w
+    cdef int64_t i = w[SWEEP_REC]
+    cdef int64_t* r = record(i)
+    cdef Storage* g
+    cdef Storage* replaced
+    cdef Tensor t
+    hooks = _tensor.record_hooks(i)
+    record_retain(i)
+    try:
+        if hooks is not None and hooks.pre:
+            t = gradient_tensor(i, <Storage*><uintptr_t>w[SWEEP_GRAD])
+            changed = t
+            for hook in list(hooks.pre.values()):
+                answer = hook(changed)
+                if answer is not None:
+                    check_hook_result(answer, t)
+                    changed = answer
+            if changed is not t:
+                replaced = grad_storage(changed)
+                storage_release(<Storage*><uintptr_t>w[SWEEP_GRAD])
+                w[SWEEP_GRAD] = <int64_t><uintptr_t>replaced
+        if w[SWEEP_DETAIL] & ENTRY_CAPTURE:
+            g = <Storage*><uintptr_t>w[SWEEP_GRAD]
+            results[wanted[i]] = gradient_tensor(i, g)
+        if r[REC_FLAGS] & FLAG_RETAIN and accumulates:
+            g = <Storage*><uintptr_t>w[SWEEP_GRAD]
+            held = _tensor.record_grad(i)
+            t = gradient_tensor(i, g)
+            _tensor.set_record_grad(i, _tensor.clone(t) if held is None else add(held, t))
+        if r[REC_FLAGS] & FLAG_LEAF:
+            if accumulates and r[REC_FLAGS] & FLAG_REQUIRES:
+                accumulate(i, <Storage*><uintptr_t>w[SWEEP_GRAD])
+                if hooks is not None and hooks.post:
+                    for hook in list(hooks.post.values()):
+                        hook()
+            storage_release(<Storage*><uintptr_t>w[SWEEP_GRAD])
+            w[SWEEP_GRAD] = 0
+            w[SWEEP_STAGE] = STAGE_POP
+    finally:
+        record_release(i)
+    return 0
+
+
+cdef object check_hook_result(answer, Tensor t):
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"hook returned '{type(answer).__name__}', but a Tensor or None was expected")
+    if (<Tensor>answer).shape != t.shape or (<Tensor>answer).dt != t.dt:
+        raise RuntimeError(f"hook has changed the size or type of value: expected {list(t.shape)} {t.dtype}, "
+                           f"got {list(answer.shape)} {answer.dtype}")
+
+
+cdef object fail(int64_t status, int64_t* w):
+    cdef int64_t* r = record(w[SWEEP_REC])
+    cdef int64_t op = r[REC_OP] & 0xFFFF
+    cdef Storage* st
+    name = op_names[op]
+    if status == SWEEP_FREED:
+        raise RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+            "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+            "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
+            "if you need to access saved tensors after calling backward.")
+    if status == SWEEP_VERSION:
+        st = <Storage*><uintptr_t>r[REC_SAVED + w[SWEEP_DETAIL]]
+        k = w[SWEEP_DETAIL]
+        then = (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF
+        what = "its result" if k == 3 else f"its input {k}"
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"{what}, saved by {_tensor.node_of_record(w[SWEEP_REC]).name()}, is at version {st.version}; expected "
+            f"version {then} instead. Hint: change a copy (.clone()) or use an out-of-place operation.")
+    if status == SWEEP_FAILED:
+        raise RuntimeError(f"the backward kernel of {name} failed")
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: out of memory in the backward pass")
+
+
+cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
+    global sweep_kernel
+    cdef int64_t* w = s.w
+    cdef int64_t status, op, word, role, layout, dt, rest
+    cdef int64_t* f
+    if sweep_kernel == NULL:
+        sweep_kernel = <kernel_t><uintptr_t><int64_t>load_sweep()
+    if w[SWEEP_TABLE_CAP] == 0:
+        s.grow()
+    w[SWEEP_BLAS] = _tensor.get_blas_table()
+    while True:
+        status = sweep_kernel(w, 0, 0)
+        if status == SWEEP_DONE:
+            return 0
+        if status == SWEEP_VISIT:
+            visit(s, wanted, results, accumulates)
+        elif status == SWEEP_MISSING:
+            op = w[SWEEP_DETAIL]
+            word = w[SWEEP_KERNEL]
+            if word < OP_BACKWARD:
+                kernel_of(op, word, 0, LAYOUT_FLAT, <int>(word & 7))
+            else:
+                rest = word - OP_BACKWARD
+                kernel_of(op, word, <int>(1 + (rest >> 4)), <int>((rest >> 3) & 1), <int>(rest & 7))
+                w[SWEEP_BLAS] = _tensor.get_blas_table()
+        elif status == SWEEP_GROW:
+            s.grow()
+        elif status == SWEEP_HEAVY:
+            heavy(w)
+        else:
+            fail(status, w)
+
+
+cdef int heavy(int64_t* w) except -1:
+    """Runs the prepared kernel without the GIL."""
+    cdef int64_t* f = w + SWEEP_FRAME
+    cdef kernel_t k = <kernel_t><uintptr_t>w[SWEEP_KERNEL]
+    cdef int64_t n = -w[SWEEP_ITEMS]
+    cdef int64_t status
+    if w[SWEEP_ITEMS] < 0:
+        with nogil:
+            status = k(f, 0, n)
+    elif w[SWEEP_ITEMS] > 0:
+        status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
+    else:
+        status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    if status != 0:
+        fail(SWEEP_FAILED, w)
+    return 0
+
+
+def backward(list roots, list grads, bint keep, list inputs, bint accumulates):
+    """Runs one sweep from `roots` with these gradients.
+
+    With `inputs`, the gradients at these tensors are returned in a list (None where none arrived)
+    and no leaf accumulates unless it is among them and `accumulates` is set.
+    """
+    cdef Sweep s
+    cdef Tensor t, g
+    cdef int64_t i, h, low
+    cdef dict wanted = None
+    cdef list results = None
+    cdef list held = []
+    cdef Storage* st
+    s = take_sweep()
+    s.w[SWEEP_KEEP] = keep
+    try:
+        if inputs is not None:
+            wanted = {}
+            results = []
+            low = -1
+            for t in inputs:
+                i = edge_of(t)
+                if i not in wanted:
+                    wanted[i] = len(results)
+                    results.append(None)
+                    h = s.place(i)
+                    (<int64_t*><uintptr_t>s.w[SWEEP_TABLE])[h * ENTRY_WORDS + 2] = ENTRY_CAPTURE
+                    if low < 0 or record(i)[REC_SEQ] < low:
+                        low = record(i)[REC_SEQ]
+            s.w[SWEEP_MIN_SEQ] = low
+        for k in range(len(roots)):
+            t = <Tensor>roots[k]
+            i = edge_of(t)
+            if grads[k] is None:
+                st = storage_new(itemsizes[t.dt])
+                if t.dt == 0:
+                    (<float*>st.ptr)[0] = 1.0
+                else:
+                    (<double*>st.ptr)[0] = 1.0
+            else:
+                st = grad_storage(<Tensor>grads[k])
+            record_retain(i)
+            held.append(i)
+            s.seed(i, st)
+        run(s, wanted, results, accumulates)
+    finally:
+        s.drop_pending()
+        for i in held:
+            record_release(i)
+        give_sweep(s)
+    if inputs is None:
+        return None
+    return [results[wanted[edge_of(t)]] for t in inputs]
+
+
+def fast_backward(Tensor t not None):
+    """`backward()` of a scalar with nothing else asked for."""
+    cdef Sweep s
+    cdef int64_t i = edge_of(t)
+    cdef Storage* st
+    if i < 0:
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+    if t.numel_ != 1:
+        raise RuntimeError("grad can be implicitly created only for scalar outputs")
+    st = storage_new(itemsizes[t.dt])
+    if t.dt == 0:
+        (<float*>st.ptr)[0] = 1.0
+    else:
+        (<double*>st.ptr)[0] = 1.0
+    s = take_sweep()
+    s.w[SWEEP_KEEP] = 0
+    record_retain(i)
+    try:
+        s.seed(i, st)
+        run(s, None, None, True)
+    finally:
+        s.drop_pending()
+        record_release(i)
+        give_sweep(s)

@@ -1,0 +1,142 @@
+"""`compile_kernel`: from a plain function to an address, through memory, the disk or the compiler."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from .._config import add_section, settings
+from ..dtypes import dtype
+from .engine import EngineError, load_object, target_cpu
+from .keys import kernel_key
+from .objects import ObjectStore, StoredObject
+
+__all__ = ["clear_cache", "compile_kernel", "statistics", "store"]
+
+store = ObjectStore(settings.cache_dir, settings.cache_bytes)
+_addresses: dict[str, int] = {}
+_pending: dict[str, threading.Event] = {}
+_lock = threading.Lock()
+_counts = {"compiled": 0, "loaded": 0, "reused": 0, "stored": 0, "rejected": 0}
+_seconds = {"compile": 0.0, "load": 0.0}
+
+
+def compile_kernel(
+    function: types.FunctionType, bindings: Mapping[str, Any] | None = None, name: str | None = None
+) -> int:
+    """Address of the C function `int64 (int64 *frame, int64 lo, int64 hi)` made from `function`.
+
+    `bindings` replaces globals of the function, and of the functions it calls, by name: a dtype
+    (usually as `T`), a symbol, a plain function, a `Formula`, or a number. `name` shows up in
+    profiles. A kernel compiled before, here or in an earlier process, is not compiled again, and
+    threads that ask for the same kernel at once wait for one compilation. Raises `KernelError`
+    for code that cannot be a kernel.
+
+    >>> from tapegrad import dtypes, native
+    >>> T = dtypes.float32
+    >>> def zero(f, lo, hi):
+    ...     out = native.symbols.pointer(f[0], T)
+    """
+    bound = dict(bindings or {})
+    if "T" not in bound and isinstance(function.__globals__.get("T"), dtype):
+        bound["T"] = function.__globals__["T"]  # so that helpers and literals have one compute type
+    key = kernel_key(function, bound)
+    while True:
+        with _lock:
+            address = _addresses.get(key)
+            if address is not None:
+                _counts["reused"] += 1
+                return address
+            ready = _pending.get(key)
+            if ready is None:
+                mine = _pending[key] = threading.Event()
+                break
+        ready.wait()  # if the other thread failed we try ourselves, for our own traceback
+    try:
+        address = _load(key)
+        if address is None:
+            address = _compile(key, function, bound, name or function.__name__)
+        with _lock:
+            _addresses[key] = address
+        return address
+    finally:
+        with _lock:
+            del _pending[key]
+        mine.set()
+
+
+def _count(what: str, started: float | None = None, timer: str = "") -> None:
+    with _lock:
+        _counts[what] += 1
+        if started is not None:
+            _seconds[timer] += time.perf_counter() - started
+
+
+def _load(key: str) -> int | None:
+    started = time.perf_counter()
+    found = store.get(key)
+    if found is None:
+        return None
+    try:
+        address = load_object(found.code, found.symbol, found.undefined)
+    except (EngineError, RuntimeError):  # made where another C library is; compile for this one
+        _count("rejected")
+        return None
+    _count("loaded", started, "load")
+    return address
+
+
+def _compile(key: str, function: types.FunctionType, bindings: dict[str, Any], name: str) -> int:
+    from . import compiler
+
+    started = time.perf_counter()
+    readable = "".join(c if c.isalnum() else "_" for c in name)
+    made: StoredObject = compiler.compile_object(function, bindings, f"tg_{readable}_{key[:12]}")
+    address = load_object(made.code, made.symbol, made.undefined)
+    _count("compiled", started, "compile")
+    if store.put(key, made):
+        _count("stored")
+    return address
+
+
+def statistics() -> dict[str, float]:
+    """Counts since the process started: kernels `compiled`, `loaded` from disk, `reused` from memory,
+    `stored` on disk, `rejected` as unfit, and the seconds spent compiling and loading.
+
+    >>> from tapegrad import native
+    >>> sorted(native.statistics())[:2]
+    ['compile_seconds', 'compiled']
+    """
+    with _lock:
+        return {**_counts, **{name + "_seconds": value for name, value in _seconds.items()}}
+
+
+def clear_cache() -> int:
+    """Remove all kernels kept on disk, and say how many; those in memory go on working."""
+    return store.clear()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _pending.clear()  # the threads that were at it do not exist in the child
+
+
+def _configuration() -> dict[str, object]:
+    store.usable()
+    cpu, features = target_cpu()
+    shown = [f for f in ("avx2", "fma", "avx512f", "neon", "sve") if f"+{f}" in features.split(",")]
+    return {
+        "cpu": f"{cpu} ({' '.join(shown) or 'no vector extensions listed'})",
+        "cache": f"{store.root or '-'} ({store.state}, at most {store.limit >> 20} MiB)",
+        **statistics(),
+    }
+
+
+add_section("kernels", _configuration)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,26 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t
+
+cdef struct Storage:
+    char* ptr           # first byte, 64-byte aligned where we allocated it
+    int64_t nbytes
+    int64_t refs
+    int64_t version     # counts in-place changes; shared by views and detach(), not by .data
+    PyObject* owner     # keeps foreign memory alive, or NULL
+    Storage* parent     # the storage whose memory this one shows again (.data), or NULL
+    int64_t bucket      # size class of the cache; -1 for memory that is not ours
+    Storage* next       # link of the free list
+
+cdef Storage* storage_new(int64_t nbytes) except NULL
+cdef Storage* storage_try(int64_t nbytes) noexcept
+cdef Storage* storage_wrap(char* ptr, int64_t nbytes, PyObject* owner) except NULL
+cdef Storage* storage_share(Storage* parent) except NULL
+cdef void storage_free(Storage* s) noexcept
+
+cdef inline void storage_retain(Storage* s) noexcept:
+    s.refs += 1
+
+cdef inline void storage_release(Storage* s) noexcept:
+    s.refs -= 1
+    if s.refs == 0:
+        storage_free(s)

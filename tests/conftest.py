@@ -1,0 +1,72 @@
+"""What all tests share.
+
+`torch`      the module under test. TAPEGRAD_TEST_MODULE=torch puts PyTorch itself in its place, which
+             proves that a test expects what PyTorch does.
+`reference`  the real PyTorch on one thread; without it the test is skipped. Every test that takes it
+             carries the marker `torch`, so `pytest -m torch` runs the comparisons and nothing else.
+
+The compiled kernels of a test run go to a folder of their own, so that no test depends on what an
+earlier run left in the user's cache: TAPEGRAD_CACHE_DIR overrides it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = os.environ.get("TAPEGRAD_TEST_MODULE", "tapegrad")
+
+# Set before anything imports tapegrad: child processes that tests start inherit it.
+_cache = None
+if "TAPEGRAD_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="tapegrad-tests-", ignore_cleanup_errors=True)
+    os.environ["TAPEGRAD_CACHE_DIR"] = _cache.name
+
+
+def pytest_unconfigure() -> None:
+    if _cache is not None:
+        _cache.cleanup()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "reference" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout that the tests belong to."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    """The module under test, under the name its users give it."""
+    return importlib.import_module(MODULE)
+
+
+@pytest.fixture(scope="session")
+def _real_torch() -> ModuleType | None:
+    try:
+        real = importlib.import_module("torch")
+    except ImportError:
+        return None
+    real.set_num_threads(1)
+    return real
+
+
+@pytest.fixture
+def reference(_real_torch: ModuleType | None) -> Iterator[ModuleType]:
+    """The real PyTorch, or a skipped test."""
+    if _real_torch is None:
+        pytest.skip("the reference, PyTorch, is not installed")
+    with _real_torch.random.fork_rng(devices=[]):
+        yield _real_torch
