@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import pkgutil
 
 import pytest
 from tapegrad.cuda.formulas import compile_formula
@@ -107,29 +109,53 @@ def test_what_has_no_meaning_is_refused():
 
     with pytest.raises(TypeError, match="pointer has no meaning in CUDA kernels"):
         compile_formula(lambda x: pointer(x, float32), float32, 1)
-    with pytest.raises(TypeError, match="1 to 5 arguments"):
+    with pytest.raises(TypeError, match="1 to 5 element arguments"):
         compile_formula(gelu, float32, 0)
 
 
+def test_other_types_and_parameters():
+    report = compile_formula(
+        lambda c, a, p: where(c, a, a * p[0]), float32, 2, arg_dtypes=(bool_, None), params=True
+    )
+    assert report.spills == 0
+    assert report.wide == 0
+    assert compile_formula(lambda x: x, float32, 1, result=int64).spills == 0
+
+
+def test_a_literal_that_an_integer_cannot_hold_is_refused():
+    with pytest.raises(TypeError, match="which int64 cannot hold"):
+        compile_formula(lambda x: x * 0.5, int64, 1)
+
+
 def _registered():
-    """(formula, dtype) for each formula of each pointwise operation; none before there is a registry."""
+    """One case per formula of each pointwise operation and each type it is compiled for."""
     if importlib.util.find_spec("tapegrad.ops.registry") is None:
         return []
-    import tapegrad  # noqa: F401  (declares the operations)
+    for family in pkgutil.iter_modules(importlib.import_module("tapegrad.ops").__path__):
+        importlib.import_module(f"tapegrad.ops.{family.name}")  # declares its operations
     from tapegrad.ops import registry
 
     found = []
     for op in registry.pointwise_ops():
-        for i, formula in enumerate([op.forward, *(op.derivatives or ())]):
-            if formula is not None:
-                label = "forward" if i == 0 else f"derivative{i - 1}"
-                found += [pytest.param(formula, t, id=f"{op.name}-{label}-{t.name}") for t in op.dtypes]
+        inputs = [op.input_dtypes[k] if k < len(op.input_dtypes) else None for k in range(len(op.inputs))]
+        for t in op.dtypes:
+            found.append(
+                pytest.param(
+                    op.forward, t, inputs, op.result, bool(op.params), id=f"{op.name}-forward-{t.name}"
+                )
+            )
+            if not t.is_floating_point:
+                continue  # gradients flow through floating point inputs only
+            for k, d in enumerate(op.derivatives):
+                if callable(d):
+                    types = [op.result, *inputs, op.result]  # incoming gradient, inputs, result
+                    label = f"{op.name}-derivative{k}-{t.name}"
+                    found.append(pytest.param(d, t, types, None, bool(op.params), id=label))
     return found
 
 
-@pytest.mark.parametrize(("formula", "dtype"), _registered())
-def test_registered_formulas(formula, dtype):
-    plain = getattr(formula, "function", formula)
-    report = compile_formula(plain, dtype, plain.__code__.co_argcount)
+@pytest.mark.parametrize(("formula", "dtype", "inputs", "result", "params"), _registered())
+def test_registered_formulas(formula, dtype, inputs, result, params):
+    report = compile_formula(formula, dtype, len(inputs), arg_dtypes=inputs, result=result, params=params)
     assert report.cubin[:4] == b"\x7fELF"
     assert report.spills == 0

@@ -4,6 +4,9 @@ The text of a formula is the one the CPU runs: its names are swapped for device 
 `math`, selects), its float literals take the compute type, and the result is wrapped in an
 elementwise kernel over raw pointers. The route is that of `@cuda.jit`: NVVM to LTO-IR, nvJitLink to a cubin;
 what the assembler says about registers and spills is read back. Needs `pip install tapegrad[cuda]`.
+
+On this route NVVM contracts `a * b + c` into one instruction and has no switch for it that works, so a kernel
+may round otherwise than the CPU's. The functions are libdevice's, not those of `native.vecmath`.
 """
 
 from __future__ import annotations
@@ -12,13 +15,14 @@ import contextlib
 import re
 import time
 import types as python_types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..dtypes import bool_, dtype, uint8
+from ..dtypes import bool_, dtype
 from ..native.symbols import Symbol
+from ._device import KERNELS, LIBDEVICE, MATH, OWN, WITHOUT_PARAMS, byte, cast, same, truth
 
 __all__ = ["Report", "compile_formula"]
 
@@ -39,13 +43,22 @@ class Report:
 
 
 def compile_formula(
-    func: Callable[..., Any], dtype: dtype, n_args: int, cc: tuple[int, ...] = (9, 0)
+    func: Callable[..., Any],
+    dtype: dtype,
+    n_args: int,
+    cc: tuple[int, ...] = (9, 0),
+    *,
+    arg_dtypes: Sequence[dtype | None] = (),
+    result: dtype | None = None,
+    params: bool = False,
 ) -> Report:
     """Compile `y[i] = func(x0[i], ...)` for a GPU of compute capability `cc`; nothing is run.
 
-    `func` is a plain function written with the names of `tapegrad.native.symbols`, with `n_args` arguments of
-    one dtype. ImportError if numba-cuda is missing, TypeError for a name that CUDA kernels have no meaning
-    for, Numba's own error for what it cannot type.
+    `func` is a plain function written with the names of `tapegrad.native.symbols`; it computes in `dtype`.
+    Its `n_args` element arguments have that type too, save where `arg_dtypes` says otherwise, and so has the
+    result unless `result` is given. With `params` it takes one more argument, the pointer to the op's
+    parameters. ImportError if numba-cuda is missing, TypeError for what CUDA kernels have no meaning for,
+    Numba's own error for what it cannot type.
 
     >>> from tapegrad.cuda import compile_formula
     >>> from tapegrad.dtypes import float32
@@ -59,15 +72,21 @@ def compile_formula(
         from cuda.core import Linker, LinkerOptions, ObjectCode
     except ImportError as error:
         raise ImportError("CUDA kernels need numba-cuda: pip install 'tapegrad[cuda]'") from error
-    if not 1 <= n_args <= len(_KERNELS):
-        raise TypeError(f"a formula has 1 to {len(_KERNELS)} arguments, not {n_args}")
+    if not 1 <= n_args <= len(KERNELS):
+        raise TypeError(f"a formula has 1 to {len(KERNELS)} element arguments, not {n_args}")
+    elements = [(arg_dtypes[k] if k < len(arg_dtypes) else None) or dtype for k in range(n_args)]
+    result = result or dtype
+    device = cuda.jit(device=True)(_rebuild(func, {}, dtype))
+    if not params:
+        device = cuda.jit(device=True)(_rebuild(WITHOUT_PARAMS[n_args - 1], {"formula": device}, dtype))
+    bindings = {"formula": device, "cuda": cuda, "TO": result, "store": byte if result is bool_ else cast}
+    for k, t in enumerate(elements):
+        bindings[f"load{k}"] = truth if t is bool_ else same
+    kernel = _rebuild(KERNELS[n_args - 1], bindings, dtype)
     # Numba reads and writes truth values through a pointer wrongly, so they travel as bytes.
-    element, load, store = (
-        (types.uint8, _truth, _byte) if dtype is bool_ else (_numba_type(dtype), _same, _same)
-    )
-    bindings = {"formula": func, "cuda": cuda, "load": load, "store": store}
-    kernel = _rebuild(_KERNELS[n_args - 1], bindings, dtype)
-    signature = types.void(*[types.CPointer(element)] * (n_args + 1), types.int64)
+    pointers = [types.CPointer(types.uint8 if t is bool_ else _numba_type(t)) for t in (result, *elements)]
+    parameters = types.CPointer(_numba_type(dtype))
+    signature = types.void(*pointers, parameters, types.int64)
     with _pretend_device(cc):
         parts, _ = cuda.compile_all(kernel, signature, device=False, abi="numba", cc=cc, output="ltoir")
     objects = [p if isinstance(p, ObjectCode) else ObjectCode.from_ltoir(p) for p in parts]
@@ -133,11 +152,20 @@ def _rebuild(function: Any, bindings: dict[str, Any], compute: dtype) -> Any:
         if type(value).__name__ == "Formula":
             value = value.function
         if isinstance(value, python_types.FunctionType):
-            return cuda.jit(device=True)(_rebuild(value, {}, compute))
+            return cuda.jit(device=True)(_rebuild(value, bindings, compute))
         return value
 
-    typed = (compute.numpy.type(c) if isinstance(c, float) else c for c in function.__code__.co_consts)
-    code = function.__code__.replace(co_consts=tuple(typed))
+    def literal(value: Any) -> Any:
+        if not isinstance(value, float):
+            return value
+        typed = compute.numpy.type(value)
+        if not compute.is_floating_point and float(typed) != value:
+            raise TypeError(
+                f"{function.__qualname__} has the literal {value!r}, which {compute.name} cannot hold"
+            )
+        return typed
+
+    code = function.__code__.replace(co_consts=tuple(map(literal, function.__code__.co_consts)))
     space = {"__name__": function.__module__, "__builtins__": __builtins__}
     for name in code.co_names:
         if name in bindings:
@@ -156,115 +184,11 @@ def _device_function(name: str, compute: dtype) -> Any:
     from numba import cuda
     from numba.cuda import libdevice
 
-    if name in _MATH:
+    if name in MATH:
         return getattr(math, name)
-    if name in _LIBDEVICE and compute.is_floating_point:
+    if name in LIBDEVICE and compute.is_floating_point:
         return getattr(libdevice, name + ("f" if compute.itemsize == 4 else ""))
-    plain = _OWN.get(name)
+    plain = OWN.get(name)
     if plain is None:
         raise TypeError(f"{name} has no meaning in CUDA kernels made from formulas")
     return cuda.jit(device=True)(_rebuild(plain, {"exp": math.exp}, compute))
-
-
-# What follows is compiled for the device, where branches become selects. These names are bound when a
-# function is rebuilt.
-cuda: Any = None
-formula: Any = None
-load: Any = None
-store: Any = None
-exp: Any = None
-
-
-def _same(x):
-    return x
-
-
-def _absolute(x):
-    return -x if x < 0 else x
-
-
-def _sigmoid(x):
-    e = exp(-x if x > 0.0 else x)  # of -|x|: no overflow
-    return (e if x < 0.0 else 1.0) / (1.0 + e)
-
-
-def _where(condition, a, b):
-    return a if condition else b
-
-
-def _maximum(a, b):
-    if a == b:
-        return a + b if a == 0 else a  # 0.0 is more than -0.0
-    return a if a > b or a != a else b
-
-
-def _minimum(a, b):
-    if a == b:
-        return -(-a - b) if a == 0 else a
-    return a if a < b or a != a else b
-
-
-# libdevice's functions, as numba-cuda takes them from the math module
-_MATH = frozenset(
-    [
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "log2",
-        "log10",
-        "tanh",
-        "sin",
-        "cos",
-        "tan",
-        "erf",
-        "sqrt",
-        "pow",
-        "isnan",
-    ]
-)
-_LIBDEVICE = frozenset({"floor", "ceil", "trunc", "rint", "fabs", "fma"})
-_OWN = {
-    "sigmoid": _sigmoid,
-    "where": _where,
-    "maximum": _maximum,
-    "minimum": _minimum,
-    "fabs": _absolute,
-    **dict.fromkeys(("floor", "ceil", "trunc", "rint"), _same),
-}
-
-
-def _truth(x):
-    return x != 0
-
-
-def _byte(x):
-    return uint8(1) if x else uint8(0)
-
-
-def _elementwise1(y, a, n):
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        y[i] = store(formula(load(a[i])))
-
-
-def _elementwise2(y, a, b, n):
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        y[i] = store(formula(load(a[i]), load(b[i])))
-
-
-def _elementwise3(y, a, b, c, n):
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        y[i] = store(formula(load(a[i]), load(b[i]), load(c[i])))
-
-
-def _elementwise4(y, a, b, c, d, n):
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        y[i] = store(formula(load(a[i]), load(b[i]), load(c[i]), load(d[i])))
-
-
-def _elementwise5(y, a, b, c, d, e, n):
-    for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-        y[i] = store(formula(load(a[i]), load(b[i]), load(c[i]), load(d[i]), load(e[i])))
-
-
-_KERNELS = (_elementwise1, _elementwise2, _elementwise3, _elementwise4, _elementwise5)
