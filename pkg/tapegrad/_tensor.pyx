@@ -505,6 +505,11 @@ cdef int check_inplace(Tensor t) except -1:
     return 0
 
 
+def check_writable(Tensor t not None):
+    """RuntimeError where PyTorch refuses to change this tensor in place."""
+    check_inplace(t)
+
+
 cdef int64_t view_record_from_base(Tensor t) except -1:
     """A record that shows t as a view of its (contiguous) base."""
     cdef Tensor base = t.base

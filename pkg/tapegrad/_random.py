@@ -1,0 +1,212 @@
+"""Functions that draw random numbers: PyTorch's numbers from PyTorch's seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import _tensor
+from ._device import require_cpu
+from ._factories import check_dtype
+from ._generator import Generator, default_generator
+from ._tensor import Tensor, from_numpy
+from .dtypes import dtype, int64
+from .ops import random as draws
+from .ops.random import Draw
+from .ops.registry import BY_NAME
+
+__all__ = [
+    "bernoulli",
+    "dropout_mask",
+    "normal",
+    "rand",
+    "rand_like",
+    "randint",
+    "randint_like",
+    "randn",
+    "randn_like",
+    "randperm",
+]
+
+Generator.state_factory = staticmethod(from_numpy)
+
+
+def _check_generator(generator: Any) -> Generator:
+    if generator is None:
+        return default_generator
+    if not isinstance(generator, Generator):
+        raise TypeError(f"argument 'generator' must be torch.Generator, not {type(generator).__name__}")
+    return generator
+
+
+def _fill(out: Tensor, draw: Draw, generator: Any, inputs: tuple[Tensor, ...] = ()) -> Tensor:
+    """Makes the draw into existing contiguous memory, in one serial call under the generator's lock."""
+    g = _check_generator(generator)
+    if out.numel() == 0:
+        return out
+    words = b"".join(w.to_bytes(8, "little", signed=True) for w in draw.words)
+    with g.lock:
+        _tensor.run_kernel(
+            BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
+        )
+    return out
+
+
+def _new(draw: Draw, generator: Any, requires_grad: bool = False, inputs: tuple[Tensor, ...] = ()) -> Tensor:
+    t = _fill(_tensor.empty(draw.shape, draw.dtype.index), draw, generator, inputs)
+    return t.requires_grad_(True) if requires_grad else t
+
+
+def _in_place(self: Tensor, plan: Callable[..., Draw], generator: Any) -> Tensor:
+    """A draw into an existing tensor; one with gaps is filled in the order of its memory, as in PyTorch."""
+    _check_generator(generator)
+    if self.is_contiguous():
+        draw = plan(tuple(self.shape), self.dtype)
+        if self.requires_grad or self.numel() == 0:
+            return _tensor.copy_(self, _new(draw, generator))
+        _tensor.check_writable(self)
+        return _fill(self, draw, generator)
+    order = sorted(range(self.ndim), key=lambda d: (-self.stride(d), d))
+    shape = tuple(self.shape[d] for d in order)
+    try:
+        draw = plan(shape, self.dtype, contiguous=False)
+    except TypeError:
+        draw = plan(shape, self.dtype)
+    filled = _new(draw, generator)
+    back = sorted(range(self.ndim), key=lambda k: order[k])
+    return _tensor.copy_(self, filled.permute(*back) if self.ndim else filled)
+
+
+def rand(*size: Any, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """Uniform numbers in [0, 1).
+
+    >>> import tapegrad as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.rand(3)
+    tensor([0.4963, 0.7682, 0.0885])
+    """
+    require_cpu(device)
+    return _new(draws.plan_rand(*size, dtype=check_dtype("rand", dtype)), generator, requires_grad)
+
+
+def randn(*size: Any, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """Normal numbers of mean 0 and variance 1.
+
+    >>> import tapegrad as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.randn(3)
+    tensor([ 1.5410, -0.2934, -2.1788])
+    """
+    require_cpu(device)
+    return _new(draws.plan_randn(*size, dtype=check_dtype("randn", dtype)), generator, requires_grad)
+
+
+def randint(*args: Any, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False, **named: Any) -> Tensor:
+    """`randint(high, size)` and `randint(low, high, size)`: integers in [low, high).
+
+    >>> import tapegrad as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.randint(10, (3,))
+    tensor([4, 9, 3])
+    """
+    require_cpu(device)
+    return _new(draws.plan_randint(*args, dtype=check_dtype("randint", dtype, int64), **named), generator, requires_grad)
+
+
+def randperm(n: int, *, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+    """The numbers 0 to n - 1 in random order.
+
+    >>> import tapegrad as torch
+    >>> _ = torch.manual_seed(0)
+    >>> torch.randperm(4)
+    tensor([2, 0, 1, 3])
+    """
+    require_cpu(device)
+    return _new(draws.plan_randperm(n, check_dtype("randperm", dtype, int64)), generator, requires_grad)
+
+
+def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+    """Ones with the probabilities in `input` (or with probability p, then only the shape counts), else zeros."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"bernoulli(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    draw = draws.plan_bernoulli(tuple(input.shape), input.dtype, p)
+    return _new(draw, generator, False, () if p is not None else (input.detach().contiguous(),))
+
+
+def normal(mean: Any, std: Any = 1.0, size: Sequence[int] | None = None, *, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None) -> Tensor:
+    """Normal numbers of this mean and standard deviation, numbers (with a size) or tensors."""
+    require_cpu(device)
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        if isinstance(std, Tensor) and bool((std < 0).any()):
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+        shape = (mean + std).shape
+        d = mean.dtype if isinstance(mean, Tensor) else std.dtype
+        if not isinstance(std, Tensor):
+            return _new(draws.plan_normal(0.0, std, tuple(shape), d), generator) + mean
+        return _new(draws.plan_normal(0.0, 1.0, tuple(shape), d), generator) * std + mean
+    if size is None:
+        raise TypeError("normal() of two numbers needs a size")
+    return _new(draws.plan_normal(mean, std, size, check_dtype("normal", dtype)), generator)
+
+
+def rand_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+    """`rand` in the shape and dtype of another tensor."""
+    return rand(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator)
+
+
+def randn_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+    """`randn` in the shape and dtype of another tensor."""
+    return randn(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator)
+
+
+def randint_like(input: Tensor, *bounds: int, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`randint` in the shape and dtype of another tensor."""
+    return randint(*bounds, tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+
+
+def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **named: float) -> Tensor:
+    """In place: uniform numbers in [from, to)."""
+    low = named.pop("from", from_)
+    return _in_place(self, lambda shape, d: draws.plan_uniform_(shape, d, low, to), generator)
+
+
+def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """In place: normal numbers of this mean and standard deviation."""
+    return _in_place(
+        self, lambda shape, d, contiguous=True: draws.plan_normal_(shape, d, mean, std, contiguous), generator
+    )
+
+
+def random_(self: Tensor, *bounds: int | None, generator: Generator | None = None) -> Tensor:
+    """In place: integers in [from, to), [0, to), or all that the dtype holds."""
+    return _in_place(self, lambda shape, d: draws.plan_random_(shape, d, *bounds), generator)
+
+
+def exponential_(self: Tensor, lambd: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+    """In place: exponentially distributed numbers of this rate."""
+    return _in_place(self, lambda shape, d: draws.plan_exponential_(shape, d, lambd), generator)
+
+
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None) -> Tensor:
+    """In place: ones with probability p (a number or a tensor of probabilities), else zeros."""
+    if isinstance(p, Tensor):
+        p = p.detach().expand(*self.shape).contiguous()
+        draw = draws.plan_bernoulli(tuple(self.shape), self.dtype, None, p.dtype)
+        return _tensor.copy_(self, _new(draw, generator, False, (p,)))
+    return _in_place(self, lambda shape, d: draws.plan_bernoulli_(shape, d, p), generator)
+
+
+def dropout_mask(input: Tensor, keep: float) -> Tensor:
+    """What dropout multiplies with: 1 / keep with probability `keep`, else 0, from the default generator."""
+    mask = _new(draws.plan_bernoulli_(tuple(input.shape), input.dtype, keep), None)
+    return mask.mul_(1.0 / keep) if keep > 0 else mask
+
+
+METHODS = {
+    "uniform_": uniform_,
+    "normal_": normal_,
+    "random_": random_,
+    "exponential_": exponential_,
+    "bernoulli_": bernoulli_,
+    "bernoulli": bernoulli,
+}

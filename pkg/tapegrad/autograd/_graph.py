@@ -1,0 +1,152 @@
+"""The backward sweep in tensor operations, so that gradients can be differentiated again.
+
+The same walk as the compiled sweep, newest record first, but each derivative is computed by the
+formula applied to tensors, which records it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+from .. import _tensor
+from .._layout import FLAG_ALIAS, FLAG_FREED, FLAG_LEAF, FLAG_REQUIRES, FLAG_RETAIN, KIND_POINTWISE
+from .._tensor import Tensor
+from ..dtypes import DTYPES
+from ..ops.registry import IDENTITY, OPS, Op
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
+    "saved tensors after calling backward."
+)
+
+
+def sum_to(g: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """g summed over the dimensions in which `shape` was broadcast to g's."""
+    if tuple(g.shape) == shape:
+        return g
+    extra = g.ndim - len(shape)
+    dims = tuple(range(extra)) + tuple(
+        extra + d for d in range(len(shape)) if shape[d] == 1 and g.shape[extra + d] != 1
+    )
+    if dims:
+        g = g.sum(dims, keepdim=True)
+    return g.reshape(*shape)
+
+
+def _params(op: Op, info: dict[str, Any]) -> tuple[float, ...]:
+    code = {"float32": "f", "float64": "d", "int64": "q", "int32": "i", "uint8": "B"}[DTYPES[info["compute"]].name]
+    size = struct.calcsize(code)
+    return struct.unpack(f"<{len(op.params)}{code}", info["params"][: size * len(op.params)])
+
+
+def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
+    """(edge, gradient) for every input of record i that a gradient flows to."""
+    node = _tensor.node_of_record(i)
+    info = _tensor.record_view(i)
+    op = OPS[info["op"]]
+    if info["flags"] & FLAG_FREED:
+        raise RuntimeError(FREED)
+    if info["version_errors"]:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: a value "
+            f"saved by {node.name()} was changed after it was saved. Hint: change a copy (.clone()) or use an "
+            "out-of-place operation."
+        )
+    results: list[tuple[int, Tensor]] = []
+    context: Any = None
+    for k, e in enumerate(node.edges()):
+        if e < 0:
+            continue
+        _, _, shape, dt = _tensor.record_info(e)
+        if op.kind == KIND_POINTWISE:
+            d = op.derivatives[k]
+            if d is None:
+                continue
+            if d == IDENTITY:
+                gx: Any = g
+            else:
+                n = len(op.inputs)
+                args = [g, *info["saved"][:n], info["saved"][3]]
+                if op.params:
+                    args.append(_params(op, info))
+                gx = d(*args)
+            if not isinstance(gx, Tensor):
+                gx = g * gx
+        elif info["flags"] & FLAG_ALIAS:
+            gx = g
+        else:
+            if context is None:
+                context = SimpleNamespace(
+                    words=info["words"], params=info["params"], y=info["saved"][3], aux=info["aux"], shape=info["shape"]
+                )
+                for name, value in zip(op.inputs, info["saved"], strict=False):
+                    setattr(context, name, value)
+            context.input_shape = shape
+            context.index = k
+            name = op.inputs[0] if op.variadic else op.inputs[k]
+            gx = op.derivative[name](context, g)
+        gx = sum_to(gx, shape) if op.kind == KIND_POINTWISE else gx.reshape(*shape)
+        if gx.dtype is not DTYPES[dt]:
+            gx = gx.to(DTYPES[dt])
+        results.append((e, gx))
+    return results
+
+
+def backward(
+    roots: list[Tensor], grads: list[Tensor], keep: bool, inputs: list[Tensor] | None, accumulates: bool
+) -> list[Tensor | None] | None:
+    """One differentiable sweep; arguments and result as `_engine.backward`."""
+    pending: dict[int, Tensor] = {}
+    order: list[tuple[int, int]] = []
+    held: dict[int, Any] = {}
+
+    def deliver(i: int, g: Tensor) -> None:
+        if i in pending:
+            pending[i] = pending[i] + g
+            return
+        pending[i] = g
+        if i not in held:
+            held[i] = _tensor.node_of_record(i)
+        heapq.heappush(order, (-_tensor.record_info(i)[0], i))
+
+    wanted: dict[int, Tensor | None] = {}
+    lowest = 0
+    if inputs is not None:
+        for t in inputs:
+            i = _tensor.edge_index(t)
+            wanted[i] = None
+            held[i] = _tensor.node_of_record(i)
+        lowest = min(_tensor.record_info(i)[0] for i in wanted)
+    for t, g in zip(roots, grads, strict=True):
+        deliver(_tensor.edge_index(t), g)
+    while order:
+        _, i = heapq.heappop(order)
+        g = pending.pop(i)
+        seq, flags, _, _ = _tensor.record_info(i)
+        hooks = _tensor.record_hooks(i)
+        if hooks is not None:
+            for hook in list(hooks.pre.values()):
+                answer = hook(g)
+                if answer is not None:
+                    g = answer
+        if i in wanted:
+            wanted[i] = g
+        if accumulates and (flags & FLAG_RETAIN or (flags & FLAG_LEAF and flags & FLAG_REQUIRES)):
+            there = _tensor.record_grad(i)
+            _tensor.set_record_grad(i, g if there is None else there + g)
+            if hooks is not None and flags & FLAG_LEAF:
+                for hook in list(hooks.post.values()):
+                    hook()
+        if flags & FLAG_LEAF or seq <= lowest:
+            continue
+        for e, gx in derivatives(i, g):
+            if _tensor.record_info(e)[0] >= lowest:
+                deliver(e, gx)
+        if not keep:
+            _tensor.drop_saved(i)
+    return None if inputs is None else [wanted[_tensor.edge_index(t)] for t in inputs]
