@@ -80,7 +80,7 @@ def test_class_errors():
         F.nll_loss(torch.zeros(2, 3), torch.tensor([0, 7]))
     with pytest.raises(ValueError, match=r"input batch_size \(2\) to match target batch_size \(3\)"):
         F.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1, 2]))
-    with pytest.raises(RuntimeError, match="expected scalar type Long"):
+    with pytest.raises(RuntimeError, match="Long"):
         F.nll_loss(torch.zeros(2, 3), torch.zeros(2))
     with pytest.raises(ValueError, match="not a valid value for reduction"):
         F.cross_entropy(torch.zeros(2, 3), torch.tensor([0, 1]), reduction="average")
