@@ -737,11 +737,11 @@ def build(ops: Sequence[Op]) -> None:
     here = sys.modules[__name__]
     both = (
         "add sub div floor_divide remainder pow clamp lerp addcmul addcdiv where masked_fill logical_and logical_or "
-        "logical_xor logical_not isclose allclose equal unbind split chunk movedim numel is_floating_point clone "
+        "logical_xor logical_not isclose allclose equal unbind split chunk movedim is_floating_point clone "
         "ravel unflatten"
     ).split()
     functions_only = (
-        "leaky_relu elu reshape permute broadcast_to is_tensor result_type t"
+        "leaky_relu elu reshape permute broadcast_to is_tensor result_type t numel"
     ).split()
     methods_only = (
         "to contiguous fill_ zero_ add_ sub_ div_ pow_ clamp_ lerp_ addcmul_ addcdiv_ masked_fill_ view_as expand_as "

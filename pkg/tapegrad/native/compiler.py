@@ -88,7 +88,7 @@ class _Specialiser:
         digest = function_digest(function, self.bindings, formula)
         found = _helpers.get(digest)
         if found is None:
-            found = _jit(self.rebuild(function, formula))
+            found = _jit(self.rebuild(function, formula), getattr(function, "outlined", False))
             if formula and self.compute is not None:
                 found = _checked(found, function, _type_of(self.compute))
             _helpers[digest] = found
@@ -130,9 +130,9 @@ def _names(code: python_types.CodeType) -> set[str]:
     return names
 
 
-def _jit(function: python_types.FunctionType) -> Any:
-    # Always inlined: a call that stays keeps the loop around it from being vectorised.
-    return numba.njit(**EXACT, forceinline=True)(function)
+def _jit(function: python_types.FunctionType, outlined: bool = False) -> Any:
+    # Inlined unless marked: a call that stays keeps the loop around it from being vectorised.
+    return numba.njit(**EXACT, forceinline=not outlined)(function)
 
 
 def _call(dispatcher: Any, typing_context: Any, args: tuple) -> tuple[Any, Callable[..., Any]]:

@@ -86,3 +86,13 @@ address_of = Symbol("address_of")  # address_of(pointer) -> int64
 call_sgemm = Symbol("call_sgemm")  # (address, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) column-major BLAS
 call_dgemm = Symbol("call_dgemm")
 sqrt_rn = sqrt
+
+
+def outlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a helper with loops of its own that kernels call instead of taking it in.
+
+    Helpers are inlined otherwise, so a long one that is used in several places multiplies the time
+    a kernel takes to compile.
+    """
+    function.outlined = True  # type: ignore[attr-defined]
+    return function

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .._layout import FRAME_GRAIN, FRAME_PHASES, FRAME_SCRATCH_BYTES
 from ..dtypes import float32 as T
-from ..native.symbols import exp, where
+from ..native.symbols import exp, where, outlined
 
 LANES = 64  # room a fold needs, in elements
 
@@ -35,6 +35,7 @@ def exp_less(v, shift):
     return exp(v - shift)
 
 
+@outlined
 def fold_columns(combine, load, shift, total, x, start, rows, stride, width):
     """total[0:width] = the fold over `rows` >= 1 rows of x[start + row * stride :][0:width]."""
     first = 4 if rows >= 4 else 1
@@ -66,6 +67,7 @@ def fold_columns(combine, load, shift, total, x, start, rows, stride, width):
             total[j] = combine(total[j], load(x[q + j], shift))
 
 
+@outlined
 def fold_row(combine, load, shift, x, start, n, lanes):
     """The fold over x[start : start + n], n >= 1; `lanes` points to LANES elements of scratch."""
     if n < 32:

@@ -295,7 +295,7 @@ def _formula(op: Op, formula: Callable[..., Any], backward: bool) -> Any:
         return native.Formula(formula)
     wrapper = loops.WITHOUT_PARAMS[backward][len(op.inputs) - 1]
     bound = FunctionType(
-        wrapper.__code__, {**wrapper.__globals__, "formula": native.Formula(formula)}, wrapper.__name__
+        wrapper.__code__, {**wrapper.__globals__, "plain": native.Formula(formula)}, wrapper.__name__
     )
     return native.Formula(bound)
 
@@ -308,8 +308,6 @@ def kernel(op_id: int, role: int, layout: int, dt: int) -> int:
     op = OPS[op_id]
     compute = DTYPES[dt]
     name = f"{op.name}.{'forward' if role == 0 else f'backward{role - 1}'}.{layout}.{compute.name}"
-    if op.blas:
-        native.require_blas()
     if op.kind != KIND_POINTWISE:
         if role == 0:
             func = op.forward
