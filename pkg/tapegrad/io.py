@@ -128,7 +128,7 @@ class _Writer:
             self._open.discard(id(obj))
 
     def _container(self, obj: Any, path: list[str]) -> Any:
-        kinds = {dict: "dict", defaultdict: "dict", OrderedDict: "odict", Counter: "counter"}
+        kinds: dict[Any, str] = {dict: "dict", defaultdict: "dict", OrderedDict: "odict", Counter: "counter"}
         if type(obj) in kinds:
             pairs = [
                 [self.encode(self._key(k, path), path), self.encode(v, [*path, str(k)])]
