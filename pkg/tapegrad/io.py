@@ -27,15 +27,6 @@ __all__ = ["load", "save"]
 _KEY = "tapegrad"
 _FORMAT = 1
 _DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
-_SAFETENSORS = {
-    "F32": "float32",
-    "F64": "float64",
-    "I64": "int64",
-    "I32": "int32",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
-
 FileLike = str | os.PathLike[str] | IO[bytes]
 
 
@@ -53,12 +44,12 @@ def save(obj: Any, f: FileLike, pickle_module: Any = None, pickle_protocol: Any 
     >>> torch.load(path)
     {'epoch': 3, 'weight': tensor([1., 1.])}
     """
-    from safetensors import serialize
+    from safetensors.numpy import save as to_bytes
 
     writer = _Writer()
     tree = writer.encode(obj, [])
     text = json.dumps({"format": _FORMAT, "tree": tree}, allow_nan=False)
-    data = serialize(writer.tensors, {_KEY: text})
+    data = to_bytes(writer.tensors, {_KEY: text})
     if hasattr(f, "write"):
         f.write(data)
     else:
@@ -87,7 +78,7 @@ def load(
             data = file.read()
     tensors, metadata = _parse(data, name)
     if _KEY not in metadata:
-        return {key: _to_tensor(*entry) for key, entry in tensors.items()}
+        return {key: _to_tensor(array) for key, array in tensors.items()}
     try:
         document = json.loads(metadata[_KEY])
         version = document["format"]
@@ -108,7 +99,7 @@ def load(
 
 class _Writer:
     def __init__(self) -> None:
-        self.tensors: dict[str, dict[str, Any]] = {}
+        self.tensors: dict[str, np.ndarray] = {}
         self._names: dict[int, str] = {}
         self._alive: list[Any] = []  # ids stay unique as long as their objects live
         self._open: set[int] = set()
@@ -137,7 +128,7 @@ class _Writer:
             self._open.discard(id(obj))
 
     def _container(self, obj: Any, path: list[str]) -> Any:
-        kinds = {dict: "dict", defaultdict: "dict", OrderedDict: "odict", Counter: "counter"}
+        kinds: dict[Any, str] = {dict: "dict", defaultdict: "dict", OrderedDict: "odict", Counter: "counter"}
         if type(obj) in kinds:
             pairs = [
                 [self.encode(self._key(k, path), path), self.encode(v, [*path, str(k)])]
@@ -167,19 +158,15 @@ class _Writer:
         while name in self.tensors or name == "__metadata__":
             count += 1
             name = f"{base}#{count}"
-        self.tensors[name] = {
-            "dtype": array.dtype.name,
-            "shape": list(array.shape),
-            "data": array.tobytes(),
-        }
+        self.tensors[name] = np.asarray(array, order="C")
         self._names[id(owner)] = name
         self._alive.append(owner)
         return name
 
 
 class _Reader:
-    def __init__(self, tensors: dict[str, tuple[str, list[int], Any]]) -> None:
-        self._entries = tensors
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self._arrays = arrays
         self._made: dict[tuple[str, str], Any] = {}
         self._kinds: dict[str, Callable[..., Any]] = {
             "float": float,
@@ -187,7 +174,7 @@ class _Reader:
             "size": api.Size,
             "tensor": lambda name, leaf: self._tensor("tensor", name, leaf),
             "parameter": lambda name, leaf: self._tensor("parameter", name, leaf),
-            "ndarray": lambda name: _to_array(*self._entries[name]),
+            "ndarray": lambda name: np.array(self._arrays[name]),
             "dict": lambda pairs: dict(self._pairs(pairs)),
             "odict": lambda pairs: OrderedDict(self._pairs(pairs)),
             "counter": lambda pairs: Counter(dict(self._pairs(pairs))),
@@ -210,7 +197,7 @@ class _Reader:
     def _tensor(self, kind: str, name: str, requires_grad: bool) -> Any:
         key = (kind, name)
         if key not in self._made:
-            value = _to_tensor(*self._entries[name])
+            value = _to_tensor(self._arrays[name])
             if kind == "parameter":
                 value = Parameter(value, requires_grad)
             elif requires_grad:
@@ -228,36 +215,29 @@ class _Reader:
 # -- bytes
 
 
-def _parse(data: bytes, name: str) -> tuple[dict[str, tuple[str, list[int], Any]], dict[str, str]]:
-    """The entries and the metadata of a safetensors file; RuntimeError if it is not a sound one."""
-    from safetensors import SafetensorError, deserialize
+def _parse(data: bytes, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of a safetensors file; RuntimeError if it is not a sound one."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
 
-    if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
-        raise RuntimeError(
-            f"{name} is a PyTorch pickle file; load it with PyTorch and save the tensors with safetensors"
-        )
     try:
-        entries = deserialize(bytes(data))
+        arrays = from_bytes(bytes(data))
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
     except (SafetensorError, ValueError) as error:
+        if data[:4] == b"PK\x03\x04" or data[:2] in (b"\x80\x02", b"\x80\x04"):
+            raise RuntimeError(
+                f"{name} is a PyTorch pickle file; load it with PyTorch and save the tensors with safetensors"
+            ) from None
         raise RuntimeError(f"{name} is damaged or not a safetensors file ({error})") from error
-    tensors = {}
-    for key, entry in entries:
-        if entry["dtype"] not in _SAFETENSORS:
-            raise RuntimeError(f"{name}: tensor {key!r} has the unsupported element type {entry['dtype']}")
-        tensors[key] = (_SAFETENSORS[entry["dtype"]], entry["shape"], entry["data"])
-    return tensors, metadata
+    for key, array in arrays.items():
+        if array.dtype.name not in _DTYPES:
+            raise RuntimeError(f"{name}: tensor {key!r} has the unsupported element type {array.dtype}")
+    return arrays, metadata
 
 
-def _to_array(dtype: str, shape: list[int], data: Any) -> np.ndarray:
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.frombuffer(data, dtype).reshape(shape).copy()
-
-
-def _to_tensor(dtype: str, shape: list[int], data: Any) -> api.Tensor:
-    return api.from_numpy(_to_array(dtype, shape, data))
+def _to_tensor(array: np.ndarray) -> api.Tensor:
+    return api.from_numpy(np.array(array))  # a copy: what was read may be read-only
 
 
 def _write_atomically(path: str, data: bytes) -> None:

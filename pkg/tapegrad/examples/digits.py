@@ -23,8 +23,8 @@ class Config(NamedTuple):
 
     epochs: int = 10
     batch_size: int = 32
-    hidden: int = 64
-    lr: float = 0.05
+    hidden: int = 128
+    lr: float = 0.1
     seed: int = 0
     optimizer: str = "sgd"
     data: str | None = None
@@ -80,7 +80,8 @@ def load_arrays(path: str | None) -> tuple[np.ndarray, np.ndarray]:
         raise ExampleError(f"cannot read {path}: {error}") from None
     if y.ndim != 1 or len(x) != len(y) or len(y) < 5:
         raise ExampleError(
-            f"{path}: expected x of shape (n, ...) and y of shape (n,) with n >= 5, got {x.shape} and {y.shape}"
+            f"{path}: expected x of shape (n, ...) and y of shape (n,) with n >= 5, "
+            f"got {x.shape} and {y.shape}"
         )
     if y.dtype.kind not in "iu" or y.min() < 0:
         raise ExampleError(f"{path}: y must hold classes 0, 1, 2, ... as integers")
@@ -161,6 +162,7 @@ def train(config: Config, torch: Any, data: Data, bar: Any = None) -> tuple[Any,
     model = build_model(torch, data.x_train.shape[1], config.hidden, data.classes)
     loss_fn = torch.nn.CrossEntropyLoss()
     optimizer = build_optimizer(torch, model, config)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=config.epochs)
     history = History()
     running: list[float] = []
 
@@ -174,6 +176,7 @@ def train(config: Config, torch: Any, data: Data, bar: Any = None) -> tuple[Any,
         if bar is not None:
             bar.set_description(f"epoch {epoch + 1}/{config.epochs}", refresh=False)
         history.losses += train_epoch(torch, model, loader, loss_fn, optimizer, report)
+        schedule.step()
         history.train_accuracy.append(accuracy(torch, model, x_train, y_train))
         history.test_accuracy.append(accuracy(torch, model, x_test, y_test))
     return model, history

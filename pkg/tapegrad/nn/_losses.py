@@ -1,7 +1,6 @@
 """Losses as functions, with the signatures and conventions of torch.nn.functional.
 
-`cross_entropy` of class indices without weights is one primitive; the rest is composed of tensor
-functions so that every option has gradients of any order.
+The four commonest are ops of their own; the rest is composed of tensor functions.
 """
 
 from __future__ import annotations
@@ -23,36 +22,6 @@ __all__ = [
 ]
 
 
-def _rows(input: api.Tensor, target: api.Tensor) -> tuple[api.Tensor, api.Tensor]:
-    """(N, C, d1, ...) scores and (N, d1, ...) classes as (rows, C) and (rows,)."""
-    if input.dim() == 0:
-        raise ValueError(f"Expected 1 or more dimensions (got {input.dim()})")
-    if input.dim() == 1:
-        if target.dim() != 0 and target.shape[0] != 1:
-            raise ValueError(f"Expected input batch_size (1) to match target batch_size ({target.shape[0]}).")
-        return input.unsqueeze(0), target.reshape(1)
-    if target.dim() == 0 or input.shape[0] != target.shape[0]:
-        n = target.shape[0] if target.dim() else 1
-        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({n}).")
-    if tuple(input.shape[2:]) != tuple(target.shape[1:]):
-        wanted = (input.shape[0], *input.shape[2:])
-        raise RuntimeError(f"Expected target size {list(wanted)}, got {list(target.shape)}")
-    if input.dim() == 2:
-        return input, target
-    last = [0, *range(2, input.dim()), 1]
-    return input.permute(*last).reshape(-1, input.shape[1]), target.reshape(-1)
-
-
-def _check_classes(target: api.Tensor, classes: int, ignore_index: int) -> None:
-    if target.dtype not in (api.int64, api.uint8):
-        name = str(target.dtype).rpartition(".")[2]
-        names = {"float32": "Float", "float64": "Double", "int32": "Int", "bool": "Bool"}
-        raise RuntimeError(f"expected scalar type Long but found {names.get(name, name)}")
-    bad = [t for t in target.tolist() if t != ignore_index and not 0 <= t < classes]
-    if bad:
-        raise IndexError(f"Target {bad[0]} is out of bounds.")
-
-
 def nll_loss(
     input: api.Tensor,
     target: api.Tensor,
@@ -72,19 +41,7 @@ def nll_loss(
     1.3863
     """
     reduction = _reduction.resolve(reduction, size_average, reduce)
-    shape = target.shape
-    rows, classes = _rows(input, target)
-    _check_classes(classes, rows.shape[1], ignore_index)
-    counted = classes != ignore_index
-    safe = api.where(counted, classes, api.zeros_like(classes))
-    factors = counted.to(rows.dtype) if weight is None else weight[safe] * counted.to(rows.dtype)
-    picked = rows.gather(1, safe.unsqueeze(1)).squeeze(1)
-    # An ignored row counts 0 even where its log-probability is -inf.
-    loss = api.where(counted, -picked * factors, api.zeros_like(picked))
-    if reduction == "none":
-        return loss.reshape(shape)
-    total = loss.sum()
-    return total if reduction == "sum" else total / factors.sum()
+    return api.nll_loss(input, target, weight, ignore_index, reduction)
 
 
 def cross_entropy(
@@ -106,47 +63,9 @@ def cross_entropy(
     >>> round(loss.item(), 4)
     1.3863
     """
-    if size_average is not None or reduce is not None or reduction not in ("mean", "sum", "none"):
+    if size_average is not None or reduce is not None:
         reduction = _reduction.resolve(reduction, size_average, reduce)
-    if weight is None and label_smoothing == 0.0 and input.dim() == 2 and target.dim() == 1:
-        return api.cross_entropy(input, target, ignore_index=ignore_index, reduction=reduction)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    if target.is_floating_point() and target.shape == input.shape:
-        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
-    logp = api.log_softmax(input, 0 if input.dim() == 1 else 1)
-    nll = nll_loss(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
-    if label_smoothing == 0.0:
-        return nll
-    rows, classes = _rows(logp, target)
-    counted = (classes != ignore_index).to(rows.dtype)
-    smooth = -(rows if weight is None else rows * weight).sum(1) * counted
-    if reduction == "none":
-        smooth = smooth.reshape(target.shape)
-    else:
-        smooth = smooth.sum()
-        if reduction == "mean":
-            safe = api.where(classes != ignore_index, classes, api.zeros_like(classes))
-            smooth = smooth / (counted.sum() if weight is None else (weight[safe] * counted).sum())
-    return (1 - label_smoothing) * nll + (label_smoothing / rows.shape[1]) * smooth
-
-
-def _soft_cross_entropy(
-    input: api.Tensor, target: api.Tensor, weight: api.Tensor | None, reduction: str, smoothing: float
-) -> api.Tensor:
-    dim = 0 if input.dim() == 1 else 1
-    classes = input.shape[dim]
-    if smoothing > 0.0:
-        target = target * (1 - smoothing) + smoothing / classes
-    loss = api.log_softmax(input, dim) * target
-    if weight is not None:
-        shape = [1] * input.dim()
-        shape[dim] = classes
-        loss = loss * weight.reshape(shape)
-    if reduction == "none":
-        return -loss.sum(dim)
-    total = -loss.sum()
-    return total / (input.numel() / classes) if reduction == "mean" else total
+    return api.cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
 
 
 def _same_size(input: api.Tensor, target: api.Tensor) -> None:
@@ -173,15 +92,14 @@ def mse_loss(
     >>> torch.nn.functional.mse_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]))
     tensor(5.)
     """
-    _same_size(input, target)
     reduction = _reduction.resolve(reduction, size_average, reduce)
-    difference = input - target
-    squared = difference * difference
     if weight is None:
-        return _reduction.apply(squared, reduction)
+        return api.mse_loss(input, target, reduction)
+    _same_size(input, target)
     if weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
-    weighted = squared * weight
+    difference = input - target
+    weighted = difference * difference * weight
     if reduction == "mean":
         return weighted.sum() / weight.sum()
     return _reduction.apply(weighted, reduction)
@@ -195,9 +113,7 @@ def l1_loss(
     reduction: str = "mean",
 ) -> api.Tensor:
     """Absolute error."""
-    _same_size(input, target)
-    reduction = _reduction.resolve(reduction, size_average, reduce)
-    return _reduction.apply((input - target).abs(), reduction)
+    return api.l1_loss(input, target, _reduction.resolve(reduction, size_average, reduce))
 
 
 def smooth_l1_loss(

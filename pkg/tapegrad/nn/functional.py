@@ -78,31 +78,29 @@ def sigmoid(input: api.Tensor) -> api.Tensor:
 
 
 def _write_back(input: api.Tensor, result: api.Tensor, inplace: bool) -> api.Tensor:
-    """In-place forms of composites: the value is right and autograd sees the copy."""
+    """The in-place form of a function without one: autograd sees a copy into the input."""
     return input.copy_(result) if inplace else result
 
 
 def leaky_relu(input: api.Tensor, negative_slope: float = 0.01, inplace: bool = False) -> api.Tensor:
     """x where positive, negative_slope * x elsewhere."""
-    return _write_back(input, api.where(input > 0, input, input * negative_slope), inplace)
+    return _write_back(input, api.leaky_relu(input, negative_slope), inplace)
 
 
 def elu(input: api.Tensor, alpha: float = 1.0, inplace: bool = False) -> api.Tensor:
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
-    # Clamped before the exponential: where() would turn its overflow into NaN gradients.
-    below = api.expm1(input.clamp(max=0.0)) * alpha
-    return _write_back(input, api.where(input > 0, input, below), inplace)
+    return _write_back(input, api.elu(input, alpha), inplace)
 
 
 def silu(input: api.Tensor, inplace: bool = False) -> api.Tensor:
     """x * sigmoid(x)."""
-    return _write_back(input, input * api.sigmoid(input), inplace)
+    return _write_back(input, api.silu(input), inplace)
 
 
 def gelu(input: api.Tensor, approximate: str = "none") -> api.Tensor:
     """x times the normal distribution function of x; `approximate='tanh'` for the formula with tanh."""
     if approximate == "none":
-        return input * 0.5 * (1.0 + api.erf(input * math.sqrt(0.5)))
+        return api.gelu(input)
     if approximate == "tanh":
         inner = math.sqrt(2.0 / math.pi) * (input + 0.044715 * input * input * input)
         return input * 0.5 * (1.0 + api.tanh(inner))
@@ -111,8 +109,10 @@ def gelu(input: api.Tensor, approximate: str = "none") -> api.Tensor:
 
 def softplus(input: api.Tensor, beta: float = 1.0, threshold: float = 20.0) -> api.Tensor:
     """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold."""
+    if beta == 1.0 and threshold == 20.0:
+        return api.softplus(input)
     scaled = input * beta
-    # Clamped for the same reason as in elu.
+    # Clamped before the exponential: where() would turn its overflow into NaN gradients.
     smooth = api.log1p(api.exp(scaled.clamp(max=float(threshold)))) / beta
     return api.where(scaled > threshold, input, smooth)
 
@@ -155,7 +155,7 @@ def log_softmax(
 
 
 def dropout(input: api.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> api.Tensor:
-    """Zero each element with probability `p` and scale the rest by 1/(1 - p); the input itself if not training.
+    """Zero each element with probability `p`, scale the rest by 1/(1 - p); the input if not training.
 
     Draws the same random numbers as PyTorch on CPUs where it does not use MKL's generator.
     """

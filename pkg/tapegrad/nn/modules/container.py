@@ -6,12 +6,12 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from ... import api
 from ..parameter import Parameter
 from ._typename import typename
-from .module import Module, _indent
+from .module import PLAIN_CALL, Module, _indent
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
@@ -34,22 +34,22 @@ class Sequential(Module):
     ReLU()
     """
 
-    @overload
-    def __init__(self, *args: Module) -> None: ...
-    @overload
-    def __init__(self, arg: OrderedDict[str, Module]) -> None: ...
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Module | OrderedDict[str, Module]) -> None:
         super().__init__()
         if len(args) == 1 and isinstance(args[0], OrderedDict):
-            for name, module in args[0].items():
-                self.add_module(name, module)
+            for name, child in args[0].items():
+                self.add_module(name, child)
         else:
             for i, module in enumerate(args):
-                self.add_module(str(i), module)
+                self.add_module(str(i), module)  # type: ignore[arg-type]
 
     def forward(self, input: Any) -> Any:
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+            # A plain call does nothing but call forward: one Python frame less per layer.
+            if module._hooked or type(module).__call__ is not PLAIN_CALL:  # type: ignore[union-attr]
+                input = module(input)  # type: ignore[misc]
+            else:
+                input = module.forward(input)  # type: ignore[union-attr]
         return input
 
     def __len__(self) -> int:

@@ -110,10 +110,10 @@ class DataLoader:
             else:
                 sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
         if batch_size is not None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
         self.batch_size = batch_size
         self.drop_last = drop_last
-        self.sampler = sampler
+        self.sampler: Any = sampler
         self.batch_sampler = batch_sampler
         self.generator = generator
         if collate_fn is None:
@@ -204,7 +204,7 @@ class _LoaderIterator:
             self._indices = iter(loader._index_sampler)
         # Worker processes would be seeded from this; drawn so that the stream stays PyTorch's.
         self._base_seed = api.empty((), dtype=api.int64).random_(generator=loader.generator).item()
-        self._samples = iter(loader.dataset) if loader._iterable else None  # type: ignore[call-overload]
+        self._samples = iter(loader.dataset) if loader._iterable else None
 
     def __iter__(self) -> _LoaderIterator:
         return self
@@ -268,6 +268,6 @@ def _shuffled_batches(loader: DataLoader) -> Iterator[api.Tensor]:
     """The index batches of a shuffle as slices of one permutation, without Python integers."""
     n = len(loader.dataset)  # type: ignore[arg-type]
     size: int = loader.batch_size  # type: ignore[assignment]
-    order = api.randperm(n, generator=loader.sampler._pass_generator())  # type: ignore[union-attr]
+    order = api.randperm(n, generator=loader.sampler._pass_generator())
     for start in range(0, n - size + 1 if loader.drop_last else n, size):
         yield order[start : start + size]
