@@ -15,7 +15,7 @@ from ._tensor import Tensor, apply_pointwise, binary, binary_, unary, unary_
 from .dtypes import DTYPES, bool_, dtype, float32, float64, int32, int64, uint8
 from .native import symbols
 from .ops import joining, loss, product, reduction, softmax as softmax_ops
-from .ops.registry import BY_NAME, Op, Plan
+from .ops.registry import BY_NAME, Op
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 METHODS: dict[str, Callable[..., Any]] = {}
@@ -101,42 +101,6 @@ def make_functions(ops: Sequence[Op]) -> None:
             METHODS[op.name] = function
             if op.inplace:
                 METHODS[op.name + "_"] = _name(_make_inplace(op), op.name + "_", f"In place: {op.doc}")
-
-
-def run_structured(op: Op, *args: Any, **kwargs: Any) -> Any:
-    """Plans and runs a structured op; the aux result is returned too where the op has one."""
-    n = len(op.inputs)
-    if op.variadic:
-        tensors: tuple[Any, ...] = tuple(args[0])
-        if any(not t.is_contiguous() for t in tensors):
-            tensors = tuple(contiguous(t) for t in tensors)
-        plan: Plan = op.rule(tensors, *args[1:], **kwargs)  # type: ignore[misc]
-    else:
-        for k in range(min(n, len(args))):
-            if not isinstance(args[k], Tensor) and (k == 0 or args[k] is not None):
-                _tensor_argument(op.name, args[k], k + 1, op.inputs[k])
-        if op.contiguous:
-            for k in range(min(n, len(args))):
-                if args[k] is not None and not args[k].is_contiguous():
-                    args = (*args[:k], contiguous(args[k]), *args[k + 1 :])
-        plan = op.rule(*args, **kwargs)  # type: ignore[misc]
-        if plan.make_contiguous:
-            copies = plan.make_contiguous
-            args = tuple(contiguous(a) if k in copies else a for k, a in enumerate(args))
-            plan = op.rule(*args, **kwargs)  # type: ignore[misc]
-        tensors = args[:n]
-    compute = tensors[0]._dt if tensors else plan.dtype.index
-    aux = plan.aux
-    return _tensor.structured(
-        op.id,
-        tensors,
-        plan.shape,
-        plan.dtype.index,
-        compute,
-        plan.words,
-        plan.params,
-        None if aux is None else (aux[0], aux[1].index),
-    )
 
 
 # ---------------------------------------------------------------- conversions and copies

@@ -20,7 +20,7 @@ cdef class Tensor:
     cdef int64_t strides_[MAX_DIMS]
     cdef Tensor base            # the tensor whose memory this view shows, or None
     cdef object __weakref__
-    cdef dict __dict__
+    cdef dict attributes        # what users hang on a tensor, or None
 
 cdef int64_t[MAX_DTYPES] itemsizes
 cdef int default_dt

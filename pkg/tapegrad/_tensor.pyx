@@ -12,8 +12,8 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_Check
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from cpython.type cimport PyType_Modified
-from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -45,6 +45,7 @@ cdef extern from *:
     int tg_inference
 
 cdef extern from "Python.h":
+    int PyObject_GenericSetAttr(object o, object name, object value) except -1
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
 
@@ -1022,106 +1023,221 @@ def cast(Tensor x not None, int dt):
 
 # ---------------------------------------------------------------- structured ops
 
-def structured(int64_t op, tuple inputs, tuple shape, int out_dt, int dt, words=(), params=b"", aux=None,
-               edges=None):
-    """Records and runs one structured op whose plan is made; returns the result, or (result, aux).
+cdef class Planned:
+    """A structured op's plan for inputs of one layout, in machine words."""
+    cdef int64_t* words
+    cdef int64_t n_words
+    cdef int64_t shape[MAX_DIMS]
+    cdef int ndim
+    cdef int dt                         # of the result
+    cdef bytes params
+    cdef int aux_dt                     # of the second result, or -1
+    cdef int aux_ndim
+    cdef int64_t aux_shape[MAX_DIMS]
+    cdef bint returns_aux
+    cdef tuple copies                   # inputs to be made contiguous first, or None
 
-    `inputs` are tensors or None; `words` the plan's integers, `params` the packed parameters, `aux`
-    None or (shape, dtype index) of a second result that carries no gradient. For a variadic op the
-    inputs are the list and FRAME_IN is the address of their addresses.
+    def __cinit__(self, plan, bint returns_aux):
+        cdef int64_t k
+        self.n_words = len(plan.words)
+        self.words = <int64_t*>malloc(<size_t>(self.n_words * 8 + 8))
+        if self.words == NULL:
+            raise MemoryError("no memory for a plan")
+        for k in range(self.n_words):
+            self.words[k] = plan.words[k]
+        self.ndim = read_shape(plan.shape, self.shape)
+        self.dt = plan.dtype.index
+        self.params = bytes(plan.params)
+        self.aux_dt = -1
+        if plan.aux is not None:
+            self.aux_ndim = read_shape(plan.aux[0], self.aux_shape)
+            self.aux_dt = plan.aux[1].index
+        self.returns_aux = returns_aux
+        self.copies = tuple(plan.make_contiguous) if plan.make_contiguous else None
+
+    def __dealloc__(self):
+        free(self.words)
+
+
+cdef class Runner:
+    """Runs one structured op: plans each layout of inputs once, then records and launches.
+
+    A rule is a pure function of the inputs' shapes, strides and dtypes and of the other arguments,
+    so its answers are kept.
     """
+    cdef int64_t op
+    cdef int n_inputs
+    cdef bint contiguous
+    cdef bint variadic
+    cdef bint returns_aux
+    cdef object rule
+    cdef tuple names
+    cdef dict plans
+
+    def __cinit__(self, op):
+        self.op = op.id
+        self.n_inputs = <int>len(op.inputs)
+        self.contiguous = op.contiguous
+        self.variadic = op.variadic
+        self.returns_aux = op.returns_aux
+        self.rule = op.rule
+        self.names = op.inputs
+        self.plans = {}
+
+    cdef tuple dense(self, tuple inputs, tuple copies):
+        """The inputs with those named (all if None) made contiguous."""
+        cdef list made = list(inputs)
+        cdef int k
+        for k in range(<int>len(made)):
+            if made[k] is not None and (copies is None or k in copies):
+                made[k] = contiguous_(<Tensor>made[k])
+        return tuple(made)
+
+    def __call__(self, *args, **named):
+        cdef tuple inputs, rest
+        cdef int64_t words[128]
+        cdef int n = 0, k, d
+        cdef Tensor t
+        cdef Planned plan
+        cdef bint dense = True
+        if self.variadic:
+            inputs = tuple(args[0])
+            rest = args[1:]
+        else:
+            inputs = args[:self.n_inputs]
+            rest = args[self.n_inputs:]
+        for k in range(<int>len(inputs)):
+            o = inputs[k]
+            if o is None and (k > 0 or self.variadic):
+                words[n] = -1
+                n += 1
+                continue
+            if not isinstance(o, Tensor):
+                name = "tensors" if self.variadic else self.names[k]
+                raise TypeError(f"{op_names[self.op]}(): argument '{name}' (position {k + 1}) must be Tensor, "
+                                f"not {type(o).__name__}")
+            t = <Tensor>o
+            if not t.contig and self.contiguous:
+                dense = False
+            if n + 1 + 2 * t.ndim_ > 126:
+                n = -1                  # a long list of tensors is planned each time
+                break
+            words[n] = t.dt | (<int64_t>t.ndim_ << 8) | (<int64_t>t.contig << 16)
+            n += 1
+            for d in range(t.ndim_):
+                words[n] = t.shape_[d]
+                n += 1
+            if not t.contig:
+                for d in range(t.ndim_):
+                    words[n] = t.strides_[d]
+                    n += 1
+        if not dense:
+            return self(*((self.dense(inputs, None),) if self.variadic else self.dense(inputs, None)), *rest, **named)
+        if n >= 0:
+            key = (<char*>words)[:n * 8]
+            if rest or named:
+                key = (key, rest, *named.items()) if named else (key, rest)
+            plan = self.plans.get(key)
+        else:
+            key = None
+            plan = None
+        if plan is None:
+            plan = Planned(self.rule(*args, **named), self.returns_aux)
+            if key is not None:
+                if len(self.plans) >= 4096:
+                    self.plans.clear()
+                self.plans[key] = plan
+        if plan.copies is not None:
+            return self(*self.dense(inputs, plan.copies), *rest, **named)
+        return launch(self.op, inputs, plan)
+
+
+cdef object launch(int64_t op, tuple inputs, Planned plan):
+    """Records and runs one planned structured op."""
     cdef int64_t* row = op_row(op)
     cdef int64_t f[FRAME_WORDS]
-    cdef int64_t sizes[MAX_DIMS]
-    cdef int64_t local[64]
     cdef int64_t need = 0, status, i, e, address
-    cdef int64_t* w
     cdef int64_t* r
     cdef int64_t* ext
     cdef Storage* block = NULL
-    cdef int k, nd, n = <int>len(inputs), n_words = <int>len(words)
+    cdef int k, n = <int>len(inputs), dt
     cdef bint requires = False, variadic = (row[OP_FLAGS] & OPFLAG_VARIADIC) != 0
     cdef Tensor t, out, second = None
+    dt = (<Tensor>inputs[0]).dt if n else plan.dt
     if not (row[OP_DTYPES] >> dt) & 1:
         raise RuntimeError(f'"{op_names[op]}" not implemented for \'{type_name(dt)}\'')
-    if n > MAX_INPUTS and not variadic:
-        raise TypeError(f"{op_names[op]}() takes at most {MAX_INPUTS} inputs")
-    nd = read_shape(shape, sizes)
-    out = tensor_new(out_dt, nd, sizes)
-    if aux is not None:
-        second = empty(aux[0], aux[1])
-    f[FRAME_AUX] = 0 if second is None else <int64_t><uintptr_t>second.data_
-    w = local
-    if n_words + (n if variadic else 0) > 64:
-        block = storage_new((n_words + n) * 8)
-        w = <int64_t*>block.ptr
-    try:
-        for k in range(n_words):
-            w[k] = words[k]
-        for k in range(3):
-            f[FRAME_IN + k] = 0
-            f[FRAME_STEP + k] = 1
-        for k in range(n):
-            if inputs[k] is None:
-                continue
-            t = <Tensor?>inputs[k]
-            if variadic:
-                w[n_words + k] = <int64_t><uintptr_t>t.data_
-            else:
-                f[FRAME_IN + k] = <int64_t><uintptr_t>t.data_
-            if needs_grad(t) and row[OP_DERIVATIVE + (0 if variadic else k)] != DERIVATIVE_NONE:
-                requires = True
-                need |= row[OP_NEEDS + (0 if variadic else k)]
+    out = tensor_new(plan.dt, plan.ndim, plan.shape)
+    f[FRAME_AUX] = 0
+    if plan.aux_dt >= 0:
+        second = tensor_new(plan.aux_dt, plan.aux_ndim, plan.aux_shape)
+        f[FRAME_AUX] = <int64_t><uintptr_t>second.data_
+    for k in range(3):
+        f[FRAME_IN + k] = 0
+        f[FRAME_STEP + k] = 1
+    if variadic:
+        block = storage_new(n * 8)
+        f[FRAME_IN] = <int64_t><uintptr_t>block.ptr
+    for k in range(n):
+        if inputs[k] is None:
+            continue
+        t = <Tensor>inputs[k]
         if variadic:
-            f[FRAME_IN] = <int64_t><uintptr_t>(w + n_words)
-        requires = requires and tg_grad_off == 0 and category[out_dt] == 2
-        f[FRAME_OUT] = <int64_t><uintptr_t>out.data_
-        f[FRAME_N] = out.numel_
-        f[FRAME_EXT] = <int64_t><uintptr_t>w
-        f[FRAME_PARAMS] = <int64_t><uintptr_t><char*>params
+            (<int64_t*>block.ptr)[k] = <int64_t><uintptr_t>t.data_
+        else:
+            f[FRAME_IN + k] = <int64_t><uintptr_t>t.data_
+        if needs_grad(t) and row[OP_DERIVATIVE + (0 if variadic else k)] != DERIVATIVE_NONE:
+            requires = True
+            need |= row[OP_NEEDS + (0 if variadic else k)]
+    requires = requires and tg_grad_off == 0 and category[plan.dt] == 2
+    f[FRAME_OUT] = <int64_t><uintptr_t>out.data_
+    f[FRAME_N] = out.numel_
+    f[FRAME_EXT] = <int64_t><uintptr_t>plan.words
+    f[FRAME_PARAMS] = <int64_t><uintptr_t><char*>plan.params
+    try:
         address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
         status = execute(f, address, KIND_STRUCTURED, out.numel_)
-        if status != 0:
-            raise_kernel_error(op, status, f)
-        if requires:
-            i = record_new()
-            r = record(i)
-            r[REC_OP] = op | (<int64_t>nd << 16) | (<int64_t>out_dt << 24) | (<int64_t>dt << 32) | (<int64_t>7 << 48)
-            r[REC_NUMEL] = out.numel_
-            ext = record_extend(r, len(params), n_words, n if variadic else 0)
-            memcpy(ext_params(ext), <char*>params, len(params))
-            memcpy(ext_words(ext), w, n_words * 8)
-            put_shape(r, nd, sizes)
-            for k in range(n):
-                if inputs[k] is None:
-                    continue
-                t = <Tensor>inputs[k]
-                e = -1
-                if t.requires and row[OP_DERIVATIVE + (0 if variadic else k)] != DERIVATIVE_NONE:
-                    e = edge_of(t)
-                    record_retain(e)
-                if variadic:
-                    ext_edges(ext)[k] = e
-                else:
-                    r[REC_EDGE + k] = e
-                    if need & (1 << k):
-                        save(r, k, t)
-                    put_meta(ext, k, t)
-            if need & 8:
-                save(r, 3, out)
-            if need & 16:
-                storage_retain(second.st)
-                ext[EXT_AUX] = <int64_t><uintptr_t>second.st
-                ext[EXT_AUX_META] = second.dt | (<int64_t>second.ndim_ << 8)
-                for k in range(second.ndim_):
-                    ext[EXT_AUX_META + 1 + k] = second.shape_[k]
-                r[REC_FLAGS] |= FLAG_SAVES
-            out.rec = i
-            out.requires = True
     finally:
         if block != NULL:
             storage_release(block)
-    if second is not None:
+    if status != 0:
+        raise_kernel_error(op, status, f)
+    if requires:
+        i = record_new()
+        r = record(i)
+        r[REC_OP] = (op | (<int64_t>plan.ndim << 16) | (<int64_t>plan.dt << 24) | (<int64_t>dt << 32)
+                     | (<int64_t>7 << 48))
+        r[REC_NUMEL] = out.numel_
+        ext = record_extend(r, len(plan.params), plan.n_words, n if variadic else 0)
+        memcpy(ext_params(ext), <char*>plan.params, len(plan.params))
+        memcpy(ext_words(ext), plan.words, plan.n_words * 8)
+        put_shape(r, plan.ndim, plan.shape)
+        for k in range(n):
+            if inputs[k] is None:
+                continue
+            t = <Tensor>inputs[k]
+            e = -1
+            if t.requires and row[OP_DERIVATIVE + (0 if variadic else k)] != DERIVATIVE_NONE:
+                e = edge_of(t)
+                record_retain(e)
+            if variadic:
+                ext_edges(ext)[k] = e
+            else:
+                r[REC_EDGE + k] = e
+                if need & (1 << k):
+                    save(r, k, t)
+                    put_meta(ext, k, t)
+        if need & 8:
+            save(r, 3, out)
+        if need & 16:
+            storage_retain(second.st)
+            ext[EXT_AUX] = <int64_t><uintptr_t>second.st
+            ext[EXT_AUX_META] = second.dt | (<int64_t>second.ndim_ << 8)
+            for k in range(second.ndim_):
+                ext[EXT_AUX_META + 1 + k] = second.shape_[k]
+            r[REC_FLAGS] |= FLAG_SAVES
+        out.rec = i
+        out.requires = True
+    if plan.returns_aux:
         return out, second
     return out
 
@@ -1298,6 +1414,30 @@ cdef class Tensor:
     def __init__(self, *args, **kwargs):
         if self.st == NULL:
             legacy_constructor(self, args, kwargs)
+
+    # A dict per tensor would cost more than the rest of it: made when a user sets an attribute.
+    def __getattr__(self, name):
+        if self.attributes is not None and name in self.attributes:
+            return self.attributes[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __setattr__(self, name, value):
+        try:
+            PyObject_GenericSetAttr(self, name, value)
+        except AttributeError:
+            if hasattr(Tensor, name):
+                raise
+            if self.attributes is None:
+                self.attributes = {}
+            self.attributes[name] = value
+
+    def __delattr__(self, name):
+        if self.attributes is not None and name in self.attributes:
+            del self.attributes[name]
+        elif name == "grad":
+            self.grad = None
+        else:
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     # ------------------------------------------------ shape and type
     @property
@@ -1493,15 +1633,15 @@ cdef class Tensor:
     @data.setter
     def data(self, Tensor other not None):
         cdef int d
-        if other.dt != self.dt:
-            raise RuntimeError("Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
-                               "incompatible tensor type.")
-        if self.rec >= 0 and not same_shape(self, other):
+        if self.requires and category[other.dt] != 2:
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point")
+        if self.rec >= 0 and (other.dt != self.dt or not same_shape(self, other)):
             if is_leaf(self) and grad_of(self.rec) is not None:
-                raise RuntimeError("set_data: the new data has another shape than the accumulated gradient; "
+                raise RuntimeError("set_data: the new data has another shape or type than the accumulated gradient; "
                                    "set .grad to None first")
             record_release(self.rec)
             self.rec = -1
+        self.dt = other.dt
         storage_retain(other.st)
         storage_release(self.st)
         self.st = other.st

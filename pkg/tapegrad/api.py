@@ -40,7 +40,8 @@ def _register_ops() -> None:
     for op in OPS:
         for word, value in op.row():
             _tape.set_op(op.id, word, value)
-        op.run = _functions.run_structured
+        if op.rule is not None:
+            op.run = _tensor.Runner(op)
     _tensor.set_op_names([op.name for op in OPS])
 
 
@@ -61,7 +62,7 @@ def _connect() -> None:
     set_hook("compile_kernel", _kernel)
     set_hook("kernel_error", kernel_error)
     set_hook("run_parallel", native.run_parallel)
-    set_hook("n_threads", native.get_num_threads())
+    native.threads.when_changed(lambda n: set_hook("n_threads", n))
     set_hook("index_get", _indexing.get)
     set_hook("index_set", _indexing.set_)
     set_hook("matrix_product", _functions.FUNCTIONS["matmul"])

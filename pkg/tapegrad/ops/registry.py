@@ -100,6 +100,7 @@ class Op:
     contiguous: bool = True
     variadic: bool = False
     blas: bool = False
+    returns_aux: bool = False
     errors: dict[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
@@ -108,7 +109,7 @@ class Op:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.run is None:
             raise RuntimeError(f"{self.name}: the tensor floor is not loaded")
-        return self.run(self, *args, **kwargs)
+        return self.run(*args, **kwargs)
 
     def needs(self, k: int) -> int:
         """What the derivative for input k reads: bits 0..2 inputs, 3 the result, 4 aux."""
@@ -236,13 +237,18 @@ def structured(
     contiguous: bool = True,
     variadic: bool = False,
     blas: bool = False,
+    returns_aux: bool = False,
     errors: dict[int, Callable[[int, int], Exception]] | None = None,
     doc: str,
     samples: Sequence[Any] = (),
     reference: Callable[..., Any] | None = None,
     method: bool = False,
 ) -> Op:
-    """Declares an op with hand-made kernels; the words of its frames are in `_layout`."""
+    """Declares an op with hand-made kernels; the words of its frames are in `_layout`.
+
+    `rule` is a pure function of its arguments' shapes, strides and dtypes: its plans are kept.
+    `returns_aux` says that the second result belongs to the caller too.
+    """
     return register(
         Op(
             name,
@@ -258,6 +264,7 @@ def structured(
             contiguous=contiguous,
             variadic=variadic,
             blas=blas,
+            returns_aux=returns_aux,
             errors=errors or {},
             samples=samples,
             reference=reference,

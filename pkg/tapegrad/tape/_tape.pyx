@@ -167,7 +167,7 @@ cdef void record_drop_saved(int64_t* r) noexcept:
 cdef void record_release(int64_t i) noexcept:
     """Drops one reference; what dies with it dies without recursion."""
     cdef int64_t* r = record(i)
-    cdef int64_t pending, e, n
+    cdef int64_t pending, e, n, k
     cdef int64_t* ext
     cdef int64_t* edges
     cdef PyObject* obj
