@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ops.frames import Array, forward, run
 from ops.structured_checks import check_op, raises_like_torch
-
 from tapegrad.ops import reduction
 
 torch = pytest.importorskip("torch")
@@ -94,12 +93,16 @@ def test_whole_numbers(shape, dims, dtype, rng):
 
 
 @pytest.mark.parametrize("zeros", [0, 1, 2])
-@pytest.mark.parametrize(("shape", "dims"), [((5,), (0,)), ((3, 5), (1,)), ((5, 3), (0,)), ((2, 3), (0, 1)), ((), ())])
+@pytest.mark.parametrize(
+    ("shape", "dims"), [((5,), (0,)), ((3, 5), (1,)), ((5, 3), (0,)), ((2, 3), (0, 1)), ((), ())]
+)
 def test_prod(shape, dims, zeros, rng):
     x = np.asarray(rng.standard_normal(shape)).astype("f4")
     x.reshape(-1)[: min(zeros, x.size)] = 0
     dim = dims[0] if len(dims) == 1 else None
-    check_op(reduction._prod, [x], lambda x: torch.prod(x) if dim is None else torch.prod(x, dim), rng, dims=dims)
+    check_op(
+        reduction._prod, [x], lambda x: torch.prod(x) if dim is None else torch.prod(x, dim), rng, dims=dims
+    )
 
 
 def test_ties_share_the_gradient(rng):
@@ -110,7 +113,9 @@ def test_ties_share_the_gradient(rng):
 
 @pytest.mark.parametrize("name", ["max", "min"])
 @pytest.mark.parametrize("dtype", ["float32", "int64", "uint8"])
-@pytest.mark.parametrize(("shape", "dim"), [((4, 5), 1), ((4, 5), 0), ((3, 200), 1), ((2, 5, 400), 1), ((), 0), ((9,), 0)])
+@pytest.mark.parametrize(
+    ("shape", "dim"), [((4, 5), 1), ((4, 5), 0), ((3, 200), 1), ((2, 5, 400), 1), ((), 0), ((9,), 0)]
+)
 def test_places(name, dtype, shape, dim, rng):
     x = np.asarray(rng.integers(0, 9, shape)).astype(dtype)
     dims = (dim,) if shape else ()
@@ -139,7 +144,19 @@ def test_nan_wins(length):
                 assert (done.aux == place).all()
 
 
-OPS = ["sum", "mean", "prod", "integer_sum", "integer_prod", "any", "all", "amax", "amin", "max_dim", "min_dim"]
+OPS = [
+    "sum",
+    "mean",
+    "prod",
+    "integer_sum",
+    "integer_prod",
+    "any",
+    "all",
+    "amax",
+    "amin",
+    "max_dim",
+    "min_dim",
+]
 
 
 @pytest.fixture

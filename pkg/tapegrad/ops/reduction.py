@@ -3,8 +3,8 @@
     sum:  dx = g     mean: dx = g / n     prod: dx = g (product of the others)
     amax, amin: g shared evenly by equal elements     max_dim, min_dim: all of g to one place
 
-An op reduces dimensions that lie next to each other in memory, seen as (outer, n, inner). The functions permute
-first where they do not. Sums and products of whole numbers are int64.
+An op reduces dimensions that lie next to each other in memory, seen as (outer, n, inner). The functions
+permute first where they do not. Sums and products of whole numbers are int64.
 """
 
 from __future__ import annotations
@@ -138,7 +138,14 @@ def _place_dx(c: Any, g: Any) -> Any:
 
 
 def _declare(
-    name: str, rule: Any, forward: Any, dtypes: Any, doc: str, dx: Any = None, needs: Any = (), derivative: Any = None
+    name: str,
+    rule: Any,
+    forward: Any,
+    dtypes: Any,
+    doc: str,
+    dx: Any = None,
+    needs: Any = (),
+    derivative: Any = None,
 ) -> Any:
     return structured(
         name,
@@ -150,7 +157,11 @@ def _declare(
         dtypes=dtypes,
         contiguous=True,
         doc=doc,
-        samples=[((2, 3), {"dims": (1,)}), ((2, 3, 4), {"dims": (0, 1)}), ((3,), {"dims": (0,), "keepdim": True})],
+        samples=[
+            ((2, 3), {"dims": (1,)}),
+            ((2, 3, 4), {"dims": (0, 1)}),
+            ((3,), {"dims": (0,), "keepdim": True}),
+        ],
     )
 
 
@@ -185,7 +196,9 @@ _prod = _declare(
     _prod_dx,
 )
 _integer_sum = _declare("integer_sum", _to_int64, kernels.integer_sum_kernel, _WHOLE, "Sum in int64.")
-_integer_prod = _declare("integer_prod", _to_int64, kernels.integer_prod_kernel, _WHOLE, "Product in int64.")
+_integer_prod = _declare(
+    "integer_prod", _to_int64, kernels.integer_prod_kernel, _WHOLE, "Product in int64."
+)
 _any = _declare("any", _to_bool, kernels.any_kernel, DTYPES, "Whether an element is not 0.")
 _all = _declare("all", _to_bool, kernels.all_kernel, DTYPES, "Whether no element is 0.")
 _amax = _declare(
@@ -228,8 +241,12 @@ _min_dim = _declare(
     ("aux",),
     _place_dx,
 )
-_argmax = _declare("argmax", _to_int64, places.argmax_kernel, _NUMBERS, "First place of the largest element.")
-_argmin = _declare("argmin", _to_int64, places.argmin_kernel, _NUMBERS, "First place of the smallest element.")
+_argmax = _declare(
+    "argmax", _to_int64, places.argmax_kernel, _NUMBERS, "First place of the largest element."
+)
+_argmin = _declare(
+    "argmin", _to_int64, places.argmin_kernel, _NUMBERS, "First place of the smallest element."
+)
 
 
 # ---- public functions ---------------------------------------------------------------------------
@@ -258,8 +275,8 @@ def _float_only(x: Any) -> None:
     if not x.dtype.is_floating_point:
         name = {"int64": "Long", "int32": "Int", "uint8": "Byte", "bool": "Bool"}[x.dtype.name]
         raise RuntimeError(
-            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
-            f"Got: {name}"
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex "
+            f"dtype. Got: {name}"
         )
 
 
