@@ -363,7 +363,7 @@ def _as_rows(x: Any, dims: tuple[int, ...]) -> Any:
 
 
 def _result_order(dims: tuple[int, ...], index_ndim: int, ndim: int) -> tuple[int, ...]:
-    """How to permute (index dimensions, other dimensions): neighbours stay in their place, others go first."""
+    """How to permute (index dimensions, other dimensions): neighbours stay in place, others go first."""
     rest = ndim - len(dims)
     before = dims[0] if dims == tuple(range(dims[0], dims[0] + len(dims))) else 0
     index_part = range(index_ndim)
