@@ -1,0 +1,481 @@
+"""Kernels that read or write where an index tensor says. Status 1: an index is out of bounds."""
+
+from __future__ import annotations
+
+from .._layout import (
+    FRAME_ACC,
+    FRAME_ERROR,
+    FRAME_EXT,
+    FRAME_GX,
+    FRAME_IN,
+    FRAME_N,
+    FRAME_OUT,
+    FRAME_PARAMS,
+    FRAME_PHASE,
+    FRAME_SCRATCH,
+)
+from ..dtypes import float32 as T
+from ..dtypes import float64, int64, uint8
+from ..native.symbols import fma, pointer
+from .fold import chunks_of, plan_items, put
+
+OUT_OF_BOUNDS = 1
+GRAIN = 32768
+COLUMNS = 64
+
+
+def fail(f, index, n, dim):
+    """Details of the error: the index, and the size with the dimension above its 48 bits."""
+    f[FRAME_ERROR] = index
+    f[FRAME_ERROR + 1] = n | (dim << 48)
+    return OUT_OF_BOUNDS
+
+
+# ---- several index tensors into one: variadic, words: k, elements, then (size, dim) of each ------
+
+
+def flat_index_kernel(f, lo, hi):
+    """y = the row-major number of the position that the k indices give; negative ones count from the end."""
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[1], GRAIN, 0, 1)
+    inputs = pointer(f[FRAME_IN], int64)
+    y = pointer(f[FRAME_OUT], int64)
+    for i in range(lo, hi):
+        flat = 0
+        for j in range(w[0]):
+            n = w[2 + 2 * j]
+            r = pointer(inputs[j], int64)[i]
+            if r < -n or r >= n:
+                return fail(f, r, n, w[3 + 2 * j])
+            flat = flat * n + (r + n if r < 0 else r)
+        y[i] = flat
+    return 0
+
+
+# ---- rows: x is (n, inner), index holds k rows --------------------------------------------------
+# words: n, inner, k, then the dimension to name in an error (take) or 1 to add (put)
+
+
+def take_rows_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    n, inner, k = w[0], w[1], w[2]
+    if lo == -1:
+        return plan_items(f, k, max(1, GRAIN // max(1, inner)), 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    index = pointer(f[FRAME_IN + 1], int64)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        r = index[i]
+        if r < -n or r >= n:
+            return fail(f, r, n, w[3])
+        p = (r + n if r < 0 else r) * inner
+        for c in range(inner):
+            y[i * inner + c] = x[p + c]
+    return 0
+
+
+def take_rows_dx_kernel(f, lo, hi):
+    """Rows of g added in the order of the index; only the columns are shared out."""
+    w = pointer(f[FRAME_EXT], int64)
+    n, inner, k = w[0], w[1], w[2]
+    if lo == -1:
+        items = chunks_of(inner, COLUMNS) if n > 0 else 0
+        return plan_items(f, items, max(1, GRAIN // max(1, (n + k) * COLUMNS)), 0, 1)
+    g = pointer(f[FRAME_OUT], T)
+    index = pointer(f[FRAME_IN], int64)
+    gx = pointer(f[FRAME_GX], T)
+    left = lo * COLUMNS
+    right = min(inner, hi * COLUMNS)
+    if f[FRAME_ACC] == 0:
+        for r in range(n):
+            for c in range(left, right):
+                gx[r * inner + c] = T(0)
+    for i in range(k):
+        r = index[i]
+        p = (r + n if r < 0 else r) * inner
+        for c in range(left, right):
+            gx[p + c] = gx[p + c] + g[i * inner + c]
+    return 0
+
+
+def put_rows_kernel(f, lo, hi):
+    """y = x with rows replaced (words[3] = 0) or increased (1) by those of v, in the order of the index."""
+    w = pointer(f[FRAME_EXT], int64)
+    n, inner, k, add = w[0], w[1], w[2], w[3]
+    if lo == -1:
+        return plan_items(f, chunks_of(inner, COLUMNS), max(1, GRAIN // max(1, (n + k) * COLUMNS)), 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    index = pointer(f[FRAME_IN + 1], int64)
+    v = pointer(f[FRAME_IN + 2], T)
+    y = pointer(f[FRAME_OUT], T)
+    left = lo * COLUMNS
+    right = min(inner, hi * COLUMNS)
+    for i in range(k):
+        if index[i] < -n or index[i] >= n:
+            return fail(f, index[i], n, 0)
+    if f[FRAME_OUT] != f[FRAME_IN]:
+        for r in range(n):
+            for c in range(left, right):
+                y[r * inner + c] = x[r * inner + c]
+    for i in range(k):
+        r = index[i]
+        p = (r + n if r < 0 else r) * inner
+        if add != 0:
+            for c in range(left, right):
+                y[p + c] = T(y[p + c] + v[i * inner + c])
+        else:
+            for c in range(left, right):
+                y[p + c] = v[i * inner + c]
+    return 0
+
+
+def put_rows_dx_kernel(f, lo, hi):
+    """g, without the rows that were replaced."""
+    w = pointer(f[FRAME_EXT], int64)
+    n, inner, k, add = w[0], w[1], w[2], w[3]
+    if lo == -1:
+        items = chunks_of(inner, COLUMNS) if n > 0 else 0
+        grain = max(1, GRAIN // max(1, (n + k) * COLUMNS))
+        return plan_items(f, items, grain, chunks_of(items, grain) * n, 1)
+    g = pointer(f[FRAME_OUT], T)
+    index = pointer(f[FRAME_IN], int64)
+    gx = pointer(f[FRAME_GX], T)
+    acc = f[FRAME_ACC]
+    left = lo * COLUMNS
+    right = min(inner, hi * COLUMNS)
+    if acc == 0 or add != 0:
+        for r in range(n):
+            for c in range(left, right):
+                put(gx, r * inner + c, g[r * inner + c], acc)
+        if add == 0:
+            for i in range(k):
+                r = index[i]
+                p = (r + n if r < 0 else r) * inner
+                for c in range(left, right):
+                    gx[p + c] = T(0)
+        return 0
+    # Adding: a replaced row stays as it is, so mark those first; no two chunks share marks.
+    grain = max(1, GRAIN // max(1, (n + k) * COLUMNS))
+    mark = pointer(f[FRAME_SCRATCH] + lo // grain * n, uint8)
+    for r in range(n):
+        mark[r] = 0
+    for i in range(k):
+        mark[index[i] + n if index[i] < 0 else index[i]] = 1
+    for r in range(n):
+        if mark[r] == 0:
+            for c in range(left, right):
+                gx[r * inner + c] = gx[r * inner + c] + g[r * inner + c]
+    return 0
+
+
+def put_rows_dv_kernel(f, lo, hi):
+    """g's rows at the index (with a repeated index, each of its rows gets them, as in PyTorch)."""
+    w = pointer(f[FRAME_EXT], int64)
+    n, inner, k = w[0], w[1], w[2]
+    if lo == -1:
+        return plan_items(f, k, max(1, GRAIN // max(1, inner)), 0, 1)
+    g = pointer(f[FRAME_OUT], T)
+    index = pointer(f[FRAME_IN], int64)
+    gx = pointer(f[FRAME_GX], T)
+    acc = f[FRAME_ACC]
+    for i in range(lo, hi):
+        r = index[i]
+        p = (r + n if r < 0 else r) * inner
+        for c in range(inner):
+            put(gx, i * inner + c, g[p + c], acc)
+    return 0
+
+
+# ---- gather and scatter_add along a dimension ---------------------------------------------------
+# words: ndim, dim, strides of x (contiguous), sizes of the index, then the two strides of src
+
+
+def offset_of(w, position, item):
+    """Offset in a tensor with the strides at w[position] of element `item` of the index, without `dim`."""
+    ndim = w[0]
+    offset = 0
+    rest = item
+    for d in range(ndim - 1, -1, -1):
+        size = w[2 + ndim + d]
+        i = rest % size
+        rest = rest // size
+        if d != w[1]:
+            offset += i * w[position + d]
+    return offset
+
+
+def full_offset(w, position, item):
+    ndim = w[0]
+    offset = 0
+    rest = item
+    for d in range(ndim - 1, -1, -1):
+        size = w[2 + ndim + d]
+        offset += rest % size * w[position + d]
+        rest = rest // size
+    return offset
+
+
+def gather_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, f[FRAME_N], GRAIN, 0, 1)
+    ndim, dim = w[0], w[1]
+    n = w[2 + 3 * ndim]
+    step = w[2 + dim] if ndim > 0 else 1
+    x = pointer(f[FRAME_IN], T)
+    index = pointer(f[FRAME_IN + 1], int64)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        r = index[i]
+        if r < 0 or r >= n:
+            return fail(f, r, n, dim)
+        y[i] = x[offset_of(w, 2, i) + r * step]
+    return 0
+
+
+def gather_dx_kernel(f, lo, hi):
+    """g added where it was read, in the order of the index: one item, since any two may meet."""
+    w = pointer(f[FRAME_EXT], int64)
+    ndim, dim = w[0], w[1]
+    if lo == -1:
+        return plan_items(f, 1, 1, 0, 1)
+    g = pointer(f[FRAME_OUT], T)
+    index = pointer(f[FRAME_IN], int64)
+    gx = pointer(f[FRAME_GX], T)
+    if f[FRAME_ACC] == 0:
+        for i in range(w[3 + 3 * ndim]):
+            gx[i] = T(0)
+    step = w[2 + dim] if ndim > 0 else 1
+    for i in range(w[4 + 3 * ndim]):
+        p = offset_of(w, 2, i) + index[i] * step
+        gx[p] = gx[p] + g[i]
+    return 0
+
+
+def scatter_add_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    ndim, dim = w[0], w[1]
+    n = w[2 + 3 * ndim]
+    if lo == -1:
+        return plan_items(f, 1, 1, 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    index = pointer(f[FRAME_IN + 1], int64)
+    src = pointer(f[FRAME_IN + 2], T)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(w[3 + 3 * ndim]):
+        y[i] = x[i]
+    step = w[2 + dim] if ndim > 0 else 1
+    for i in range(w[4 + 3 * ndim]):
+        r = index[i]
+        if r < 0 or r >= n:
+            return fail(f, r, n, dim)
+        p = offset_of(w, 2, i) + r * step
+        y[p] = T(y[p] + src[full_offset(w, 2 + 2 * ndim, i)])
+    return 0
+
+
+def copy_dx_kernel(f, lo, hi):
+    if lo == -1:
+        return plan_items(f, f[FRAME_N], GRAIN, 0, 1)
+    g = pointer(f[FRAME_OUT], T)
+    gx = pointer(f[FRAME_GX], T)
+    acc = f[FRAME_ACC]
+    for i in range(lo, hi):
+        put(gx, i, g[i], acc)
+    return 0
+
+
+def scatter_add_dsrc_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    ndim, dim = w[0], w[1]
+    if lo == -1:
+        return plan_items(f, 1, 1, 0, 1)
+    g = pointer(f[FRAME_OUT], T)
+    index = pointer(f[FRAME_IN], int64)
+    gx = pointer(f[FRAME_GX], T)
+    acc = f[FRAME_ACC]
+    if acc == 0:
+        for i in range(w[5 + 3 * ndim]):
+            gx[i] = T(0)
+    step = w[2 + dim] if ndim > 0 else 1
+    for i in range(w[4 + 3 * ndim]):
+        p = full_offset(w, 2 + 2 * ndim, i)
+        put(gx, p, g[offset_of(w, 2, i) + index[i] * step], acc)
+    return 0
+
+
+# ---- nonzero: first the count, then the places --------------------------------------------------
+
+
+def count_nonzero_kernel(f, lo, hi):
+    """words: elements. The result is their number, an int64."""
+    n = pointer(f[FRAME_EXT], int64)[0]
+    chunks = max(1, chunks_of(n, GRAIN))
+    if lo == -1:
+        return plan_items(f, chunks, 1, chunks * 8, 2)
+    partials = pointer(f[FRAME_SCRATCH], int64)
+    y = pointer(f[FRAME_OUT], int64)
+    if f[FRAME_PHASE] == 1:
+        if lo == 0:
+            total = 0
+            for c in range(chunks):
+                total += partials[c]
+            y[0] = total
+        return 0
+    x = pointer(f[FRAME_IN], T)
+    for chunk in range(lo, hi):
+        count = 0
+        for i in range(chunk * GRAIN, min(n, chunk * GRAIN + GRAIN)):
+            count += 1 if x[i] != 0 else 0
+        partials[chunk] = count
+    return 0
+
+
+def nonzero_kernel(f, lo, hi):
+    """words: elements, count, ndim, sizes. The result is (count, ndim)."""
+    w = pointer(f[FRAME_EXT], int64)
+    n, count, ndim = w[0], w[1], w[2]
+    if lo == -1:
+        return plan_items(f, 1, 1, 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    y = pointer(f[FRAME_OUT], int64)
+    k = 0
+    for i in range(n):
+        if x[i] != 0 and k < count:
+            rest = i
+            for d in range(ndim - 1, -1, -1):
+                y[k * ndim + d] = rest % w[3 + d]
+                rest = rest // w[3 + d]
+            k += 1
+    return 0
+
+
+# ---- triangles and factories --------------------------------------------------------------------
+
+
+def triangle(target, source, lo, hi, rows, columns, k, upper, acc):
+    """Matrices' rows lo..hi: elements with column - row <= k (upper: >= k), others 0."""
+    t = pointer(target, T)
+    s = pointer(source, T)
+    for line in range(lo, hi):
+        row = line % rows
+        p = line * columns
+        split = min(columns, max(0, row + k + (0 if upper != 0 else 1)))
+        for j in range(columns):
+            inside = j >= split if upper != 0 else j < split
+            if acc == 0:
+                t[p + j] = s[p + j] if inside else T(0)
+            elif inside:
+                t[p + j] = t[p + j] + s[p + j]
+
+
+def triangle_kernel(f, lo, hi):
+    """words: matrices, rows, columns, k, upper"""
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0] * w[1], max(1, GRAIN // max(1, w[2])), 0, 1)
+    triangle(f[FRAME_OUT], f[FRAME_IN], lo, hi, w[1], w[2], w[3], w[4], 0)
+    return 0
+
+
+def triangle_dx_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0] * w[1], max(1, GRAIN // max(1, w[2])), 0, 1)
+    triangle(f[FRAME_GX], f[FRAME_OUT], lo, hi, w[1], w[2], w[3], w[4], f[FRAME_ACC])
+    return 0
+
+
+def arange_kernel(f, lo, hi):
+    """words: n, start and step as bits of float64, lanes.
+
+    PyTorch on x86 computes the first of every 8 float32 (4 float64) numbers in float64, rounds it, and
+    counts on from there; so do we, and agree in all but one of thousands of numbers.
+    """
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0], GRAIN, 0, 1)
+    v = pointer(f[FRAME_EXT], float64)
+    start, step, lanes = v[1], v[2], w[3]
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        lane = i % lanes if i < w[0] // lanes * lanes else 0
+        first = T(fma(float64(i - lane), step, start))
+        y[i] = T(fma(float64(lane), step, float64(first)))
+    return 0
+
+
+def integer_arange_kernel(f, lo, hi):
+    """words: n, start, step"""
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0], GRAIN, 0, 1)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        y[i] = T(w[1] + i * w[2])
+    return 0
+
+
+def linspace_kernel(f, lo, hi):
+    """words: n, start and end as bits of float64; the second half counts back from the end."""
+    w = pointer(f[FRAME_EXT], int64)
+    n = w[0]
+    if lo == -1:
+        return plan_items(f, n, GRAIN, 0, 1)
+    v = pointer(f[FRAME_EXT], float64)
+    start, end = T(v[1]), T(v[2])
+    step = (end - start) / T(n - 1) if n > 1 else T(0)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        y[i] = fma(step, T(i), start) if i < n // 2 or n == 1 else fma(-step, T(n - i - 1), end)
+    return 0
+
+
+def integer_linspace_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    n = w[0]
+    if lo == -1:
+        return plan_items(f, n, GRAIN, 0, 1)
+    v = pointer(f[FRAME_EXT], float64)
+    step = (v[2] - v[1]) / (n - 1) if n > 1 else 0.0
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        y[i] = T(int64(v[1] + step * i if i < n // 2 or n == 1 else v[2] - step * (n - i - 1)))
+    return 0
+
+
+def eye_kernel(f, lo, hi):
+    """words: rows, columns"""
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0], max(1, GRAIN // max(1, w[1])), 0, 1)
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        for j in range(w[1]):
+            y[i * w[1] + j] = T(1) if i == j else T(0)
+    return 0
+
+
+def fill_kernel(f, lo, hi):
+    """words: n; the value is a scalar parameter, float64 for floats and int64 for the others."""
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0], GRAIN, 0, 1)
+    value = T(pointer(f[FRAME_PARAMS], float64)[0])
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        y[i] = value
+    return 0
+
+
+def integer_fill_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, w[0], GRAIN, 0, 1)
+    value = T(pointer(f[FRAME_PARAMS], int64)[0])
+    y = pointer(f[FRAME_OUT], T)
+    for i in range(lo, hi):
+        y[i] = value
+    return 0
+

@@ -1,0 +1,183 @@
+"""`cat` and `stack`: several tensors joined along a dimension.
+
+Each input is seen as (outer, inner bytes); the result's rows are the inputs' rows one after the other, so
+joining copies bytes and knows no element type. The gradient of an input is its part of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .._layout import FRAME_ACC, FRAME_EXT, FRAME_GX, FRAME_IN, FRAME_OUT
+from ..dtypes import DTYPES, int64, uint8
+from ..dtypes import float32 as T
+from ..native.symbols import pointer
+from .fold import plan_items, put
+from .registry import Plan, structured
+from .shapes import normal_dim, numel
+
+__all__ = ["cat", "stack"]
+
+# words: inputs, outer, element size, the elements in a row of each input, dim, the size of each input there
+# (-1 for one of shape (0,) that counts for nothing)
+
+
+def row_length(w):
+    total = 0
+    for i in range(w[0]):
+        total += w[3 + i]
+    return total
+
+
+def copy_bytes(target, source, count):
+    """Eight bytes at a time where both addresses and the count allow it."""
+    if (target | source | count) % 8 == 0:
+        t8 = pointer(target, int64)
+        s8 = pointer(source, int64)
+        for i in range(count // 8):
+            t8[i] = s8[i]
+    else:
+        t1 = pointer(target, uint8)
+        s1 = pointer(source, uint8)
+        for i in range(count):
+            t1[i] = s1[i]
+
+
+def cat_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    size = w[2]
+    total = row_length(w)
+    if lo == -1:
+        return plan_items(f, w[1] if total > 0 else 0, max(1, 32768 // max(1, total)), 0, 1)
+    inputs = pointer(f[FRAME_IN], int64)
+    for row in range(lo, hi):
+        place = f[FRAME_OUT] + row * total * size
+        for i in range(w[0]):
+            count = w[3 + i] * size
+            copy_bytes(place, inputs[i] + row * count, count)
+            place += count
+    return 0
+
+
+def cat_dx_kernel(f, lo, hi):
+    """The gradient of input FRAME_IN."""
+    w = pointer(f[FRAME_EXT], int64)
+    which = f[FRAME_IN]
+    width = w[3 + which]
+    if lo == -1:
+        return plan_items(f, w[1] if width > 0 else 0, max(1, 32768 // max(1, width)), 0, 1)
+    total = row_length(w)
+    left = 0
+    for i in range(which):
+        left += w[3 + i]
+    g = pointer(f[FRAME_OUT], T)
+    gx = pointer(f[FRAME_GX], T)
+    acc = f[FRAME_ACC]
+    for row in range(lo, hi):
+        p = row * total + left
+        q = row * width
+        for j in range(width):
+            put(gx, q + j, g[p + j], acc)
+    return 0
+
+
+def _is_legacy_empty(x: Any) -> bool:
+    return tuple(x.shape) == (0,)  # PyTorch skips these whatever the other shapes are
+
+
+def cat_rule(xs: Sequence[Any], dim: int = 0) -> Plan:
+    if not xs:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    for i, x in enumerate(xs):
+        if x.ndim == 0:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+    first = next((x for x in xs if not _is_legacy_empty(x)), xs[0])
+    dim = normal_dim(dim, first.ndim)
+    shape = list(first.shape)
+    shape[dim] = 0
+    widths: list[int] = []
+    sizes: list[int] = []
+    inner = numel(first.shape[dim + 1 :])
+    for i, x in enumerate(xs):
+        if _is_legacy_empty(x) and first.ndim != 1:
+            widths.append(0)
+            sizes.append(-1)
+            continue
+        if x.ndim != first.ndim:
+            raise RuntimeError(f"Tensors must have same number of dimensions: got {first.ndim} and {x.ndim}")
+        for d in range(first.ndim):
+            if d != dim and x.shape[d] != first.shape[d]:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {first.shape[d]} "
+                    f"but got size {x.shape[d]} for tensor number {i} in the list."
+                )
+        shape[dim] += x.shape[dim]
+        widths.append(x.shape[dim] * inner)
+        sizes.append(x.shape[dim])
+    words = (len(xs), numel(first.shape[:dim]), first.dtype.itemsize, *widths, dim, *sizes)
+    return Plan(shape, first.dtype, words=words)
+
+
+def _cat_dx(c: Any, g: Any, which: int) -> Any:
+    """Input `which`'s part of g."""
+    count = c.words[0]
+    dim = c.words[3 + count]
+    sizes = c.words[4 + count : 4 + 2 * count]
+    if sizes[which] < 0:
+        return g.new_zeros((0,))
+    start = 0
+    for size in sizes[:which]:
+        start += max(0, size)
+    return g.narrow(dim, start, sizes[which])
+
+
+_cat = structured(
+    "cat",
+    inputs=("xs",),
+    variadic=True,
+    rule=cat_rule,
+    forward=cat_kernel,
+    backward={"xs": (cat_dx_kernel, ())},
+    derivative={"xs": _cat_dx},  # f(c, g, index of the input)
+    dtypes=DTYPES,
+    contiguous=True,
+    doc="Tensors of one dtype joined along a dimension.",
+    samples=[],
+)
+
+
+def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """The tensors joined along `dim`; all other sizes must agree (RuntimeError).
+
+    >>> import tapegrad as torch
+    >>> torch.cat([torch.zeros(2), torch.ones(1)])
+    tensor([0., 0., 1.])
+    """
+    if not isinstance(tensors, tuple | list):
+        kind = type(tensors).__name__
+        raise TypeError(f"cat(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
+    for i, x in enumerate(tensors):
+        if not hasattr(x, "ndim"):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
+    return _cat(tuple(tensors), dim=dim)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
+    """Tensors of one shape joined along a new dimension.
+
+    >>> import tapegrad as torch
+    >>> torch.stack([torch.zeros(2), torch.ones(2)]).shape
+    torch.Size([2, 2])
+    """
+    if len(tensors) == 0:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tuple(tensors[0].shape)
+    for i, x in enumerate(tensors):
+        if tuple(x.shape) != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(x.shape)} at entry {i}"
+            )
+    dim = normal_dim(dim, len(shape) + 1)
+    return cat([x.unsqueeze(dim) for x in tensors], dim)

@@ -1,0 +1,469 @@
+"""Sums, means, products, extremes and truths over dimensions.
+
+    sum:  dx = g     mean: dx = g / n     prod: dx = g (product of the others)
+    amax, amin: g shared evenly by equal elements     max_dim, min_dim: all of g to one place
+
+An op reduces dimensions that lie next to each other in memory, seen as (outer, n, inner). The functions
+permute first where they do not. Sums and products of whole numbers are int64.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..dtypes import DTYPES, bool_, float32, float64, int32, int64, uint8
+from . import reduction_kernels as kernels
+from . import reduction_places as places
+from .registry import Plan, structured
+from .shapes import normal_dim, normal_dims, numel
+
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "logsumexp",
+    "max_all",
+    "max_dim",
+    "mean",
+    "min_all",
+    "min_dim",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]
+
+_FLOATS = (float32, float64)
+_NUMBERS = (float32, float64, int64, int32, uint8)
+_WHOLE = (int64, int32, uint8, bool_)
+Dims = int | Sequence[int] | None
+
+
+def _span(shape: Sequence[int], dims: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """(outer, n, inner) if no dimension of more than one element is kept between reduced ones."""
+    if not dims:
+        return numel(shape), 1, 1
+    first, last = dims[0], dims[-1]
+    n = 1
+    for d in range(first, last + 1):
+        if d in dims:
+            n *= shape[d]
+        elif shape[d] != 1:
+            return None
+    return numel(shape[:first]), n, numel(shape[last + 1 :])
+
+
+def _kept_shape(shape: Sequence[int], dims: tuple[int, ...], keepdim: bool) -> tuple[int, ...]:
+    if keepdim:
+        return tuple(1 if d in dims else s for d, s in enumerate(shape))
+    return tuple(s for d, s in enumerate(shape) if d not in dims)
+
+
+def _plan(x: Any, dims: tuple[int, ...], keepdim: bool, dtype: Any, places_too: bool = False) -> Plan:
+    span = _span(x.shape, dims)
+    assert span is not None, "the dimensions must be neighbours; the public functions see to it"
+    shape = _kept_shape(x.shape, dims, keepdim)
+    aux = (shape, int64) if places_too else None
+    return Plan(shape, dtype, words=(*span, x.dtype.itemsize, len(dims), *dims, *x.shape), aux=aux)
+
+
+def _to_same(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Plan:
+    return _plan(x, dims, keepdim, x.dtype)
+
+
+def _to_int64(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Plan:
+    return _plan(x, dims, keepdim, int64)
+
+
+def _to_bool(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Plan:
+    return _plan(x, dims, keepdim, bool_)
+
+
+def _with_places(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Plan:
+    return _plan(x, dims, keepdim, x.dtype, places_too=True)
+
+
+def _dims_and_shape(c: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The reduced dimensions and the input's shape: from the words, since not every op saves its input."""
+    last = 5 + c.words[4]
+    return tuple(c.words[5:last]), tuple(c.words[last:])
+
+
+def _restored(c: Any, t: Any) -> Any:
+    """A tensor of the result's shape with the reduced dimensions back as 1."""
+    dims, shape = _dims_and_shape(c)
+    return t.reshape(_kept_shape(shape, dims, True))
+
+
+def _sum_dx(c: Any, g: Any) -> Any:
+    return _restored(c, g).expand(_dims_and_shape(c)[1])
+
+
+def _prod_dx(c: Any, g: Any) -> Any:
+    # Zeros are taken out of the product and put back by count. A second derivative with respect to
+    # a factor that is exactly 0 is not seen this way.
+    zero = c.x == 0
+    safe = c.x.masked_fill(zero, 1.0)
+    dims = _dims_and_shape(c)[0]
+    if not dims:
+        return _restored(c, g)
+    count = zero.sum(dims, True)
+    ones = safe
+    for d in dims:
+        ones = ones.prod(d, True)
+    others = (ones / safe) * (count == 0) + ones * zero * (count == 1)
+    return _restored(c, g) * others
+
+
+def _extreme_dx(c: Any, g: Any) -> Any:
+    y = _restored(c, c.y)
+    equal = ((c.x == y) | ((c.x != c.x) & (y != y))).to(g.dtype)
+    dims = _dims_and_shape(c)[0]
+    count = equal.sum(dims, True) if dims else equal
+    return _restored(c, g) / count * equal
+
+
+def _place_dx(c: Any, g: Any) -> Any:
+    dims, full = _dims_and_shape(c)
+    if not dims:
+        return g.reshape(full)
+    shape = _kept_shape(full, dims, True)
+    zeros = g.new_zeros(full)
+    return zeros.scatter_add(dims[0], c.aux.reshape(shape), g.reshape(shape))
+
+
+def _declare(
+    name: str,
+    rule: Any,
+    forward: Any,
+    dtypes: Any,
+    doc: str,
+    dx: Any = None,
+    needs: Any = (),
+    derivative: Any = None,
+) -> Any:
+    return structured(
+        name,
+        inputs=("x",),
+        rule=rule,
+        forward=forward,
+        backward={"x": (dx, needs)} if dx else {},
+        derivative={"x": derivative} if derivative else {},
+        dtypes=dtypes,
+        contiguous=True,
+        doc=doc,
+        samples=[
+            ((2, 3), {"dims": (1,)}),
+            ((2, 3, 4), {"dims": (0, 1)}),
+            ((3,), {"dims": (0,), "keepdim": True}),
+        ],
+    )
+
+
+_sum = _declare(
+    "sum",
+    _to_same,
+    kernels.sum_kernel,
+    _FLOATS,
+    "Sum over neighbouring dimensions.",
+    kernels.sum_dx_kernel,
+    (),
+    _sum_dx,
+)
+_mean = _declare(
+    "mean",
+    _to_same,
+    kernels.mean_kernel,
+    _FLOATS,
+    "Mean over neighbouring dimensions; NaN of nothing.",
+    kernels.mean_dx_kernel,
+    (),
+    lambda c, g: _sum_dx(c, g) / c.words[1],
+)
+_prod = _declare(
+    "prod",
+    _to_same,
+    kernels.prod_kernel,
+    _FLOATS,
+    "Product over neighbouring dimensions; 1 of nothing.",
+    kernels.prod_dx_kernel,
+    ("x",),
+    _prod_dx,
+)
+_integer_sum = _declare("integer_sum", _to_int64, kernels.integer_sum_kernel, _WHOLE, "Sum in int64.")
+_integer_prod = _declare(
+    "integer_prod", _to_int64, kernels.integer_prod_kernel, _WHOLE, "Product in int64."
+)
+_any = _declare("any", _to_bool, kernels.any_kernel, DTYPES, "Whether an element is not 0.")
+_all = _declare("all", _to_bool, kernels.all_kernel, DTYPES, "Whether no element is 0.")
+_amax = _declare(
+    "amax",
+    _to_same,
+    kernels.amax_kernel,
+    DTYPES,
+    "Largest element; NaN if there is one.",
+    kernels.extreme_dx_kernel,
+    ("x", "y"),
+    _extreme_dx,
+)
+_amin = _declare(
+    "amin",
+    _to_same,
+    kernels.amin_kernel,
+    DTYPES,
+    "Smallest element; NaN if there is one.",
+    kernels.extreme_dx_kernel,
+    ("x", "y"),
+    _extreme_dx,
+)
+_max_dim = _declare(
+    "max_dim",
+    _with_places,
+    places.max_dim_kernel,
+    DTYPES,
+    "Largest element along a dimension, and its first place as the second result.",
+    places.place_dx_kernel,
+    ("aux",),
+    _place_dx,
+)
+_min_dim = _declare(
+    "min_dim",
+    _with_places,
+    places.min_dim_kernel,
+    DTYPES,
+    "Smallest element along a dimension, and its first place as the second result.",
+    places.place_dx_kernel,
+    ("aux",),
+    _place_dx,
+)
+_argmax = _declare(
+    "argmax", _to_int64, places.argmax_kernel, _NUMBERS, "First place of the largest element."
+)
+_argmin = _declare(
+    "argmin", _to_int64, places.argmin_kernel, _NUMBERS, "First place of the smallest element."
+)
+
+
+# ---- public functions ---------------------------------------------------------------------------
+
+
+def _reduce(op: Any, x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    if _span(x.shape, dims) is not None:
+        return op(x, dims=dims, keepdim=keepdim)
+    kept = tuple(d for d in range(x.ndim) if d not in dims)
+    y = op(x.permute(*kept, *dims), dims=tuple(range(len(kept), x.ndim)), keepdim=False)
+    return y.reshape(_kept_shape(x.shape, dims, True)) if keepdim else y
+
+
+def _needs_elements(name: str, x: Any, dims: tuple[int, ...], given: bool) -> None:
+    if x.numel() == 0 and not given:
+        raise RuntimeError(
+            f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+            "Specify the reduction dim with the 'dim' argument."
+        )
+    for d in dims:
+        if given and x.shape[d] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
+
+
+def _float_only(x: Any) -> None:
+    if not x.dtype.is_floating_point:
+        name = {"int64": "Long", "int32": "Int", "uint8": "Byte", "bool": "Bool"}[x.dtype.name]
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex "
+            f"dtype. Got: {name}"
+        )
+
+
+def sum(x: Any, dim: Dims = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """Sum over `dim` (a number, several, or None for all); whole numbers and bools give int64.
+
+    >>> import tapegrad as torch
+    >>> torch.sum(torch.tensor([[1., 2.], [3., 4.]]), dim=0)
+    tensor([4., 6.])
+    """
+    if dtype is not None and dtype is not x.dtype:
+        x = x.to(dtype)
+    op = _sum if x.dtype.is_floating_point else _integer_sum
+    y = _reduce(op, x, normal_dims(dim, x.ndim), keepdim)
+    return y if dtype is None or y.dtype is dtype else y.to(dtype)
+
+
+def mean(x: Any, dim: Dims = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """Mean over `dim` (a number, several, or None for all) of floating-point numbers.
+
+    >>> import tapegrad as torch
+    >>> torch.mean(torch.tensor([[1., 2.], [3., 4.]]), dim=1)
+    tensor([1.5000, 3.5000])
+    """
+    if dtype is not None and dtype is not x.dtype:
+        x = x.to(dtype)
+    _float_only(x)
+    return _reduce(_mean, x, normal_dims(dim, x.ndim), keepdim)
+
+
+def prod(x: Any, dim: int | None = None, keepdim: bool = False, dtype: Any = None) -> Any:
+    """Product over one dimension or all; whole numbers and bools give int64.
+
+    >>> import tapegrad as torch
+    >>> torch.prod(torch.tensor([2., 3.]))
+    tensor(6.)
+    """
+    if dtype is not None and dtype is not x.dtype:
+        x = x.to(dtype)
+    op = _prod if x.dtype.is_floating_point else _integer_prod
+    y = _reduce(op, x, normal_dims(dim, x.ndim), keepdim)
+    return y if dtype is None or y.dtype is dtype else y.to(dtype)
+
+
+def any(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Whether any element along `dim` is not 0, as bool (uint8 for uint8).
+
+    >>> import tapegrad as torch
+    >>> torch.any(torch.tensor([[True, False], [False, False]]), dim=1)
+    tensor([ True, False])
+    """
+    y = _reduce(_any, x, normal_dims(dim, x.ndim), keepdim)
+    return y.to(uint8) if x.dtype is uint8 else y
+
+
+def all(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Whether no element along `dim` is 0, as bool (uint8 for uint8).
+
+    >>> import tapegrad as torch
+    >>> torch.all(torch.tensor([[True, False], [True, True]]), dim=1)
+    tensor([False,  True])
+    """
+    y = _reduce(_all, x, normal_dims(dim, x.ndim), keepdim)
+    return y.to(uint8) if x.dtype is uint8 else y
+
+
+def amax(x: Any, dim: Dims = (), keepdim: bool = False) -> Any:
+    """Largest element over `dim`; equal elements share the gradient evenly.
+
+    >>> import tapegrad as torch
+    >>> torch.amax(torch.tensor([[1., 2.], [4., 3.]]), dim=1)
+    tensor([2., 4.])
+    """
+    dims = normal_dims(dim, x.ndim)
+    _needs_elements("amax", x, dims, dim not in (None, (), []))
+    return _reduce(_amax, x, dims, keepdim)
+
+
+def amin(x: Any, dim: Dims = (), keepdim: bool = False) -> Any:
+    """Smallest element over `dim`; equal elements share the gradient evenly.
+
+    >>> import tapegrad as torch
+    >>> torch.amin(torch.tensor([[1., 2.], [4., 3.]]), dim=1)
+    tensor([1., 3.])
+    """
+    dims = normal_dims(dim, x.ndim)
+    _needs_elements("amin", x, dims, dim not in (None, (), []))
+    return _reduce(_amin, x, dims, keepdim)
+
+
+def max_all(x: Any) -> Any:
+    """`x.max()`: the largest element; equal elements share the gradient evenly."""
+    _needs_elements("max", x, (), False)
+    return _reduce(_amax, x, normal_dims(None, x.ndim), False)
+
+
+def min_all(x: Any) -> Any:
+    """`x.min()`: the smallest element; equal elements share the gradient evenly."""
+    _needs_elements("min", x, (), False)
+    return _reduce(_amin, x, normal_dims(None, x.ndim), False)
+
+
+def _along(op: Any, name: str, x: Any, dim: int, keepdim: bool) -> Any:
+    dim = normal_dim(dim, x.ndim)
+    dims = (dim,) if x.ndim else ()
+    _needs_elements(name, x, dims, True)
+    return op(x, dims=dims, keepdim=keepdim)
+
+
+def max_dim(x: Any, dim: int, keepdim: bool = False) -> Any:
+    """`x.max(dim)`: the values, with the first place of each as the op's second result (int64)."""
+    return _along(_max_dim, "max", x, dim, keepdim)
+
+
+def min_dim(x: Any, dim: int, keepdim: bool = False) -> Any:
+    """`x.min(dim)`: the values, with the first place of each as the op's second result (int64)."""
+    return _along(_min_dim, "min", x, dim, keepdim)
+
+
+def _place(op: Any, name: str, x: Any, dim: int | None, keepdim: bool) -> Any:
+    if x.dtype is bool_:
+        raise RuntimeError(f"{name}(): does not support bool input")
+    if dim is None:
+        if x.numel() == 0:
+            raise IndexError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.")
+        return op(x, dims=tuple(range(x.ndim)), keepdim=keepdim)
+    return _along(op, name, x, dim, keepdim)
+
+
+def argmax(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """First place of the largest element along `dim`, or in the flattened tensor; NaN counts as largest.
+
+    >>> import tapegrad as torch
+    >>> torch.argmax(torch.tensor([[1., 3., 2.], [4., 0., 4.]]), dim=1)
+    tensor([1, 0])
+    """
+    return _place(_argmax, "argmax", x, dim, keepdim)
+
+
+def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
+    """First place of the smallest element along `dim`, or in the flattened tensor; NaN counts as smallest.
+
+    >>> import tapegrad as torch
+    >>> torch.argmin(torch.tensor([3., 1., 2.]))
+    tensor(1)
+    """
+    return _place(_argmin, "argmin", x, dim, keepdim)
+
+
+def logsumexp(x: Any, dim: Dims, keepdim: bool = False) -> Any:
+    """log of the sum of exp(x) over `dim`, safe for large x.
+
+    >>> import tapegrad as torch
+    >>> torch.logsumexp(torch.tensor([1000., 1000.]), dim=0)
+    tensor(1000.6931)
+    """
+    if not x.dtype.is_floating_point:
+        x = x.to(float32)
+    dims = normal_dims(dim, x.ndim)
+    if x.numel() == 0:
+        return sum(x.exp(), dims, keepdim).log()
+    top = amax(x.detach(), dims, True)
+    top = top.masked_fill(top.abs() == math.inf, 0.0)
+    y = sum((x - top).exp(), dims, keepdim).log()
+    return y + (top if keepdim else top.reshape(y.shape))
+
+
+def var(x: Any, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Any:
+    """Variance over `dim`, the sum of squares divided by n - correction (NaN where that is 0 / 0).
+
+    >>> import tapegrad as torch
+    >>> torch.var(torch.tensor([1., 2., 3.]))
+    tensor(1.)
+    """
+    if not x.dtype.is_floating_point:
+        raise RuntimeError("std and var only support floating point and complex dtypes")
+    dims = normal_dims(dim, x.ndim)
+    n = numel([x.shape[d] for d in dims])
+    d = x - mean(x, dims, True)
+    return sum(d * d, dims, keepdim) / max(0.0, n - correction)
+
+
+def std(x: Any, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Any:
+    """Square root of the variance over `dim`.
+
+    >>> import tapegrad as torch
+    >>> torch.std(torch.tensor([1., 2., 3.]))
+    tensor(1.)
+    """
+    return var(x, dim, correction, keepdim).sqrt()
