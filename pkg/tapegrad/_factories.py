@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from . import _tensor
 from ._device import require_cpu
 from ._tensor import Tensor, from_numpy
 from .dtypes import DTYPES, bool_, dtype, float32, float64, from_numpy_dtype, int64
+
+from .ops import factory
 
 __all__ = [
     "arange",
@@ -204,20 +205,10 @@ def arange(*args: Any, dtype: dtype | None = None, device: Any = None, requires_
     for v in (start, end, step):
         if not isinstance(v, (int, float, np.integer, np.floating)):
             raise TypeError(f"arange(): arguments must be Number, not {type(v).__name__}")
-    if step == 0:
-        raise RuntimeError("step must be nonzero")
-    if not all(math.isfinite(v) for v in (start, end, step)):
-        raise RuntimeError(f"unsupported range: {start} -> {end}")
-    if (step > 0 and start > end) or (step < 0 and start < end):
-        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     integers = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     d = check_dtype("arange", dtype, int64 if integers else get_default_dtype())
-    n = len(range(start, end, step)) if integers else math.ceil((end - start) / step)
-    t = _tensor.empty((n,), d.index)
-    if n:
-        index = np.arange(n, dtype=np.int64 if integers else np.float64)
-        np.copyto(t._array(), start + index * step, casting="unsafe")
-    return _finish(t, requires_grad)
+    made: Tensor = factory.arange_op(d)(start=start, end=end, step=step, dtype=d)
+    return _finish(made, requires_grad)
 
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -230,22 +221,9 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: dtype | None = None, de
     require_cpu(device)
     if not isinstance(steps, int) or isinstance(steps, bool):
         raise TypeError(f"linspace(): argument 'steps' must be int, not {type(steps).__name__}")
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
     d = check_dtype("linspace", dtype)
-    t = _tensor.empty((steps,), d.index)
-    start, end = float(start), float(end)
-    if steps == 1:
-        t._array()[:] = start
-    elif steps > 1:
-        kind = d.numpy.type if d.is_floating_point else np.float64
-        a, b = kind(start), kind(end)
-        step = (b - a) / kind(steps - 1)
-        index = np.arange(steps)
-        low = a + step * index.astype(kind)
-        high = b - step * (steps - 1 - index).astype(kind)
-        np.copyto(t._array(), np.where(index < steps // 2, low, high), casting="unsafe")
-    return _finish(t, requires_grad)
+    made: Tensor = factory.linspace_op(d)(start=float(start), end=float(end), steps=steps, dtype=d)
+    return _finish(made, requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -257,12 +235,8 @@ def eye(n: int, m: int | None = None, *, dtype: dtype | None = None, device: Any
             [0., 1.]])
     """
     require_cpu(device)
-    m = n if m is None else m
-    if n < 0 or m < 0:
-        raise RuntimeError(f"n must be greater or equal to 0, got {min(n, m)}")
-    t = zeros(n, m, dtype=dtype)
-    np.fill_diagonal(t._array(), 1) if n and m else None
-    return _finish(t, requires_grad)
+    made: Tensor = factory.eye_op(n=n, m=n if m is None else m, dtype=check_dtype("eye", dtype))
+    return _finish(made, requires_grad)
 
 
 def _leaf_numbers(data: Any) -> Any:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import _tensor, _views
 from ._tensor import Tensor, apply_pointwise, binary, binary_, unary, unary_
-from .dtypes import DTYPES, bool_, dtype, float32, float64, int32, int64, uint8
+from .dtypes import DTYPES, bool_, dtype, float32, float64, int32, int64, promote_types, uint8
 from .native import symbols
-from .ops import joining, loss, product, reduction, softmax as softmax_ops
+from .ops import indexing, joining, loss, product, reduction
+from .ops import softmax as softmax_ops
 from .ops.registry import BY_NAME, Op
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -597,7 +598,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
         if size == 0 and n > 0:
             raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
         starts = range(0, n, size) if n else (0,)
-        sections = [min(size, n - s) for s in starts]
+        sections = [size if s + size <= n else n - s for s in starts]
     else:
         sections = list(split_size_or_sections)
         if sum(sections) != n or any(s < 0 for s in sections):
@@ -617,7 +618,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     n = input.shape[_tensor.wrap_dim(dim, input.ndim)]
-    return split(input, max(1, -(-n // chunks)) if n else 0, dim)
+    return split(input, -(-n // chunks), dim)
 
 
 def repeat(self: Tensor, *sizes: Any) -> Tensor:
@@ -748,26 +749,138 @@ def build(ops: Sequence[Op]) -> None:
     _from_families()
 
 
-_REDUCTIONS = "sum mean prod max min amax amin argmax argmin any all logsumexp var std norm cumsum count_nonzero".split()
-_PRODUCTS = "matmul mm bmm mv dot addmm outer".split()
+_REDUCTIONS = "sum mean prod amax amin argmax argmin any all logsumexp var std".split()
+_PRODUCTS = "matmul mm bmm mv dot".split()
+_INDEXING = "index_select gather scatter_add nonzero tril triu".split()
+
+
+class MaxResult(NamedTuple):
+    """What `max(dim)` returns."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class MinResult(NamedTuple):
+    """What `min(dim)` returns."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:  # noqa: A001
+    """The largest element; along `dim` values and indices; with a second tensor the larger of the two.
+
+    >>> import tapegrad as torch
+    >>> torch.max(torch.tensor([[1., 3.], [4., 2.]]), dim=1).indices
+    tensor([1, 0])
+    """
+    _tensor_argument("max", input)
+    if isinstance(dim, Tensor) or other is not None:
+        return FUNCTIONS["maximum"](input, dim if other is None else other)
+    return reduction.max_all(input) if dim is None else MaxResult(*reduction.max_dim(input, dim, keepdim))
+
+
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:  # noqa: A001
+    """The smallest element; along `dim` values and indices; with a second tensor the smaller of the two."""
+    _tensor_argument("min", input)
+    if isinstance(dim, Tensor) or other is not None:
+        return FUNCTIONS["minimum"](input, dim if other is None else other)
+    return reduction.min_all(input) if dim is None else MinResult(*reduction.min_dim(input, dim, keepdim))
+
+
+def var(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+    """The variance over `dim`; `correction` (1, or 0 with unbiased=False) is taken from the count."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return reduction.var(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
+
+
+def std(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+    """The square root of the variance over `dim`."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return reduction.std(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
+
+
+def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The p-norm over `dim` (all dimensions if None): p a number, inf, -inf or "fro"."""
+    _tensor_argument("norm", input)
+    if p in ("fro", None):
+        p = 2
+    if not isinstance(p, (int, float)):
+        raise RuntimeError(f"norm: p must be a number, inf or 'fro', got {p!r}")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {type_(input)[6:-6]}")
+    size = FUNCTIONS["abs"](input)
+    if p == 2:
+        return FUNCTIONS["sqrt"](reduction.sum(input * input, dim, keepdim))
+    if p == 1:
+        return reduction.sum(size, dim, keepdim)
+    if p == 0:
+        return reduction.sum((input != 0).to(input.dtype), dim, keepdim)
+    if p == math.inf:
+        return reduction.amax(size, () if dim is None else dim, keepdim)
+    if p == -math.inf:
+        return reduction.amin(size, () if dim is None else dim, keepdim)
+    return pow(reduction.sum(pow(size, p), dim, keepdim), 1.0 / p)
+
+
+def _same_dtype(join: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """`cat` and `stack` of tensors of several dtypes: promoted first."""
+
+    def function(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+        if isinstance(tensors, (tuple, list)) and len({t._dt for t in tensors if isinstance(t, Tensor)}) > 1:
+            common = tensors[0].dtype
+            for t in tensors[1:]:
+                if isinstance(t, Tensor):
+                    common = promote_types(common, t.dtype)
+            tensors = [t.to(common) if isinstance(t, Tensor) else t for t in tensors]
+        return join(tensors, dim)
+
+    return _name(function, name, join.__doc__ or "")
 
 
 def _from_families() -> None:
     """The public functions that the families of structured ops define."""
-    for module, names in ((reduction, _REDUCTIONS), (product, _PRODUCTS)):
+    for module, names in ((reduction, _REDUCTIONS), (product, _PRODUCTS), (indexing, _INDEXING)):
         for name in names:
-            f = getattr(module, name, None)
-            if f is not None:
-                FUNCTIONS[name] = METHODS[name] = f
+            FUNCTIONS[name] = METHODS[name] = getattr(module, name)
+    for f in (max, min, var, std, norm):
+        FUNCTIONS[f.__name__] = METHODS[f.__name__] = f
+    for name in ("gather", "scatter_add"):
+        FUNCTIONS[name] = METHODS[name] = _dim_second(getattr(indexing, name), name)
+    for name in ("tril", "triu"):
+        FUNCTIONS[name] = METHODS[name] = _diagonal(getattr(indexing, name), name)
     for name in ("softmax", "log_softmax"):
         FUNCTIONS[name] = METHODS[name] = _softmax(getattr(softmax_ops, name), name)
-    for name in ("cat", "stack", "concat", "concatenate", "hstack", "vstack"):
-        f = getattr(joining, name, None)
-        if f is not None:
-            FUNCTIONS[name] = f
+    for name in ("cat", "stack"):
+        FUNCTIONS[name] = _same_dtype(getattr(joining, name), name)
+    FUNCTIONS["concat"] = FUNCTIONS["concatenate"] = FUNCTIONS["cat"]
     FUNCTIONS["linear"] = product.linear
     for name in ("cross_entropy", "nll_loss", "mse_loss", "l1_loss"):
         FUNCTIONS[name] = getattr(loss, name)
+
+
+def _dim_second(op: Op, name: str) -> Callable[..., Any]:
+    if name == "gather":
+
+        def function(input: Tensor, dim: int, index: Tensor) -> Tensor:
+            return op(input, index, dim)
+
+        return _name(function, name, op.doc)
+
+    def with_source(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+        return op(input, index, src, dim)
+
+    return _name(with_source, name, op.doc)
+
+
+def _diagonal(op: Op, name: str) -> Callable[..., Any]:
+    def function(input: Tensor, diagonal: int = 0) -> Tensor:
+        return op(input, diagonal)
+
+    return _name(function, name, op.doc)
 
 
 def _softmax(op: Op, name: str) -> Callable[..., Any]:

@@ -87,9 +87,10 @@ def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
                 for name, value in zip(op.inputs, info["saved"], strict=False):
                     setattr(context, name, value)
             context.input_shape = shape
-            context.index = k
-            name = op.inputs[0] if op.variadic else op.inputs[k]
-            gx = op.derivative[name](context, g)
+            if op.variadic:
+                gx = op.derivative[op.inputs[0]](context, g, k)
+            else:
+                gx = op.derivative[op.inputs[k]](context, g)
         gx = sum_to(gx, shape) if op.kind == KIND_POINTWISE else gx.reshape(*shape)
         if gx.dtype is not DTYPES[dt]:
             gx = gx.to(DTYPES[dt])

@@ -75,11 +75,6 @@ def _eye_rule(n: int, m: int, dtype: Any) -> Plan:
     return Plan((n, m), dtype, words=(n, m))
 
 
-def _fill_rule(shape: tuple[int, ...], value: Any, dtype: Any) -> Plan:
-    value = float(value) if dtype.is_floating_point else int(value)
-    return Plan(shape, dtype, words=(math.prod(shape),), params=(value,))
-
-
 _arange = _factory("arange", _arange_rule, kernels.arange_kernel, _FLOATS, "start + i * step")
 _integer_arange = _factory(
     "integer_arange", _integer_arange_rule, kernels.integer_arange_kernel, _WHOLE, "start + i * step in int64"
@@ -89,10 +84,6 @@ _integer_linspace = _factory(
     "integer_linspace", _linspace_rule, kernels.integer_linspace_kernel, _WHOLE, "evenly spaced numbers, cut"
 )
 eye_op = _factory("eye", _eye_rule, kernels.eye_kernel, DTYPES, "ones on the diagonal")
-_fill = _factory("fill", _fill_rule, kernels.fill_kernel, _FLOATS, "one value everywhere")
-_integer_fill = _factory(
-    "integer_fill", _fill_rule, kernels.integer_fill_kernel, DTYPES[2:], "one value everywhere"
-)
 
 
 def arange_op(dtype: Any) -> Any:
@@ -103,8 +94,3 @@ def arange_op(dtype: Any) -> Any:
 def linspace_op(dtype: Any) -> Any:
     """The op that makes a linspace of that dtype: op(start=, end=, steps=, dtype=)."""
     return _linspace if dtype.is_floating_point else _integer_linspace
-
-
-def fill_op(dtype: Any) -> Any:
-    """The op that fills a tensor of that dtype: op(shape=, value=, dtype=)."""
-    return _fill if dtype.is_floating_point else _integer_fill

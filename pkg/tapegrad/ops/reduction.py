@@ -146,6 +146,7 @@ def _declare(
     dx: Any = None,
     needs: Any = (),
     derivative: Any = None,
+    returns_aux: bool = False,
 ) -> Any:
     return structured(
         name,
@@ -156,6 +157,7 @@ def _declare(
         derivative={"x": derivative} if derivative else {},
         dtypes=dtypes,
         contiguous=True,
+        returns_aux=returns_aux,
         doc=doc,
         samples=[
             ((2, 3), {"dims": (1,)}),
@@ -230,6 +232,7 @@ _max_dim = _declare(
     places.place_dx_kernel,
     ("aux",),
     _place_dx,
+    True,
 )
 _min_dim = _declare(
     "min_dim",
@@ -240,6 +243,7 @@ _min_dim = _declare(
     places.place_dx_kernel,
     ("aux",),
     _place_dx,
+    True,
 )
 _argmax = _declare(
     "argmax", _to_int64, places.argmax_kernel, _NUMBERS, "First place of the largest element."
