@@ -119,7 +119,7 @@ def randperm(n: int, *, dtype: dtype | None = None, device: Any = None, generato
     >>> import tapegrad as torch
     >>> _ = torch.manual_seed(0)
     >>> torch.randperm(4)
-    tensor([2, 0, 1, 3])
+    tensor([0, 1, 3, 2])
     """
     require_cpu(device)
     return _new(draws.plan_randperm(n, check_dtype("randperm", dtype, int64)), generator, requires_grad)
