@@ -75,6 +75,7 @@ def check_dtype(name: str, d: Any, default: dtype | None = None) -> dtype:
 
 
 def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+    _tensor.fresh(t)
     return t.requires_grad_(True) if requires_grad else t
 
 
