@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import _tensor, _views
-from ._factories import tensor
+from ._from_data import tensor
 from ._tensor import Tensor
 from .dtypes import bool_, int64
 from .ops import indexing

@@ -7,16 +7,15 @@ here; everything between is the compiled loop of `tape.sweep`.
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
-    Tensor, default_dt, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, raise_kernel_error,
-    tensor_new, tensor_over,
+    Tensor, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, tensor_over,
 )
-from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_try
+from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
+    kernel_t, ops, record, record_release, record_retain, record_shape, segments,
 )
 
 from tapegrad import _tensor
@@ -135,7 +134,7 @@ cdef class Sweep:
         cdef Tensor a, b
         try:
             h = self.place(i)
-        except:
+        except BaseException:
             storage_release(g)
             raise
         table = <int64_t*><uintptr_t>self.w[SWEEP_TABLE]
@@ -377,8 +376,7 @@ cdef object fail(int64_t status, int64_t* w):
 cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
     global sweep_kernel
     cdef int64_t* w = s.w
-    cdef int64_t status, op, word, role, layout, dt, rest
-    cdef int64_t* f
+    cdef int64_t status, op, word, rest
     if sweep_kernel == NULL:
         sweep_kernel = <kernel_t><uintptr_t><int64_t>load_sweep()
     if w[SWEEP_TABLE_CAP] == 0:
@@ -432,7 +430,7 @@ def backward(list roots, list grads, bint keep, list inputs, bint accumulates):
     and no leaf accumulates unless it is among them and `accumulates` is set.
     """
     cdef Sweep s
-    cdef Tensor t, g
+    cdef Tensor t
     cdef int64_t i, h, low
     cdef dict wanted = None
     cdef list results = None

@@ -47,7 +47,7 @@ from . import loops
 FLOATS = (float32, float64)
 INTEGERS = (int64, int32, uint8)
 NUMBERS = FLOATS + INTEGERS
-ALL = NUMBERS + (bool_,)
+ALL = (*NUMBERS, bool_)
 
 IDENTITY = "identity"  # a derivative: the incoming gradient itself
 

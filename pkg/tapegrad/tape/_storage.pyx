@@ -8,7 +8,7 @@ fresh small pages costs more than the arithmetic on them. All calls hold the GIL
 
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 
 cdef extern from *:
     """

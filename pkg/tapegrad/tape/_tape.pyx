@@ -9,7 +9,7 @@ The GIL is the tape's lock: kernels that run without it touch element data only.
 
 from cpython.ref cimport PyObject, Py_XDECREF
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from tapegrad._layout cimport *
