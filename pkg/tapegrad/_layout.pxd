@@ -169,4 +169,6 @@ cpdef enum:
     STORAGE_REFS = 2
     STORAGE_VERSION = 3
 
-    HEAVY_ELEMENTS = 32768  # work beyond this runs without the GIL, in chunks of this size
+    HEAVY_ELEMENTS = 32768  # element-wise work beyond this runs without the GIL
+    PARALLEL_ELEMENTS = 262144  # ... and beyond this on several threads,
+    CHUNK_ELEMENTS = 65536  # in chunks of this size

@@ -308,10 +308,13 @@ cdef int64_t kernel_of(int64_t op, int64_t word, int role, int layout, int dt) e
 cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) except -1:
     """Runs a kernel over all its items: planned, in chunks, without the GIL when it is much."""
     cdef kernel_t k = <kernel_t><uintptr_t>address
-    cdef int64_t items = n, grain = HEAVY_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef int64_t items = n, grain = CHUNK_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef bint parallel = n_threads > 1
     cdef Storage* scratch = NULL
     f[FRAME_BLAS] = blas_table
-    if kind == KIND_STRUCTURED:
+    if kind == KIND_POINTWISE:
+        parallel = parallel and n >= PARALLEL_ELEMENTS
+    else:
         f[FRAME_GRAIN] = 1
         f[FRAME_SCRATCH_BYTES] = 0
         f[FRAME_PHASES] = 1
@@ -333,7 +336,7 @@ cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) excep
     else:
         for phase in range(phases):
             f[FRAME_PHASE] = phase
-            if n_threads > 1:
+            if parallel:
                 try:
                     status = run_parallel(address, <int64_t><uintptr_t>f, items, grain)
                 except BaseException:

@@ -248,7 +248,8 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         return 0
     there = <Tensor>held
     n = there.numel_
-    if there.contig and n <= HEAVY_ELEMENTS and n > 0 and not there.requires:
+    # Not given to other threads to run: two sweeps may be adding to one leaf.
+    if there.contig and n > 0 and not there.requires:
         f[FRAME_OUT] = <int64_t><uintptr_t>there.data_
         f[FRAME_IN] = f[FRAME_OUT]
         f[FRAME_IN + 1] = <int64_t><uintptr_t>g.ptr

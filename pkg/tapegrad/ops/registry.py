@@ -75,6 +75,10 @@ class Plan:
     make_contiguous: Sequence[int] = ()
 
 
+def _no_tensors(*_args: Any, **_kwargs: Any) -> Any:
+    raise RuntimeError("the floor that has tensors is not loaded, or this op is not called like that")
+
+
 @dataclass
 class Op:
     """One operation; see `pointwise` and `structured` for the fields."""
@@ -104,11 +108,9 @@ class Op:
     errors: dict[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
-    run: Callable[..., Any] | None = None  # set by the floor that has Tensors
+    run: Callable[..., Any] = _no_tensors  # set by the floor that has Tensors
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.run is None:
-            raise RuntimeError(f"{self.name}: the tensor floor is not loaded")
         return self.run(*args, **kwargs)
 
     def needs(self, k: int) -> int:
