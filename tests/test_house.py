@@ -28,7 +28,8 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("programs", {"program"}),
     (
         "tensor functions",
-        {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime", "_wiring", "api"},
+        {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
+        | {"_wiring", "api"},
     ),
     ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("files", {"io", "interop"}),

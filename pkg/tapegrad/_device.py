@@ -19,7 +19,8 @@ class device:
 
     def __init__(self, type: str | device = "cpu", index: int | None = None) -> None:
         if isinstance(type, device):
-            type, index = type.type, type.index
+            index = type.index
+            type = type.type
         if not isinstance(type, str):
             raise TypeError(f"device(): argument 'type' must be str, not {type.__class__.__name__}")
         name, _, number = type.partition(":")
@@ -31,8 +32,8 @@ class device:
             index = int(number)
         if name not in ("cpu", "cuda", "mps", "meta"):
             raise RuntimeError(f"Expected one of cpu, cuda, mps, meta device type at start of device string: {type}")
-        self.type = name
-        self.index = index
+        self.type: str = name
+        self.index: int | None = index
 
     def __repr__(self) -> str:
         number = "" if self.index is None else f", index={self.index}"

@@ -66,7 +66,8 @@ def _in_place(self: Tensor, plan: Callable[..., Draw], generator: Any) -> Tensor
             return _tensor.copy_(self, _new(draw, generator))
         _tensor.check_writable(self)
         return _fill(self, draw, generator)
-    order = sorted(range(self.ndim), key=lambda d: (-self.stride(d), d))
+    strides = self.stride()
+    order = sorted(range(self.ndim), key=lambda d: (-strides[d], d))
     shape = tuple(self.shape[d] for d in order)
     try:
         draw = plan(shape, self.dtype, contiguous=False)

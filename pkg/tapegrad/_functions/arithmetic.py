@@ -187,7 +187,7 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
             b >>= 1
             if b:
                 base = base * base
-        return _tensor.clone(result) if result is a else result  # type: ignore[arg-type]
+        return _tensor.clone(a) if result is None or result is a else result
     shape = (a + b).shape
     d = _tensor.cast(a + b, (a + b)._dt).dtype
     x, y = a.to(d).expand(*shape), b.to(d).expand(*shape)

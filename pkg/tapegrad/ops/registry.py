@@ -13,7 +13,7 @@ not saved for the backward either.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -71,7 +71,7 @@ class Plan:
     dtype: dtype
     words: Sequence[int] = ()
     params: Any = b""
-    aux: tuple[Sequence[int], dtype] | None = None
+    aux: tuple[Sequence[int], Any] | None = None
     make_contiguous: Sequence[int] = ()
 
 
@@ -105,7 +105,7 @@ class Op:
     variadic: bool = False
     blas: bool = False
     returns_aux: bool = False
-    errors: dict[int, Callable[[int, int], Exception]] = field(default_factory=dict)
+    errors: Mapping[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
     run: Callable[..., Any] = _no_tensors  # set by the floor that has Tensors
@@ -240,7 +240,7 @@ def structured(
     variadic: bool = False,
     blas: bool = False,
     returns_aux: bool = False,
-    errors: dict[int, Callable[[int, int], Exception]] | None = None,
+    errors: Mapping[int, Callable[[int, int], Exception]] | None = None,
     doc: str,
     samples: Sequence[Any] = (),
     reference: Callable[..., Any] | None = None,
