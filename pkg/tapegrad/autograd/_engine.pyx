@@ -38,6 +38,11 @@ def set_sweep(loader, int64_t add, list names):
     op_names = names
 
 
+cdef inline int64_t home_of(int64_t i, int64_t mask) noexcept:
+    """Where record i belongs in a table; `tape.sweep` has the same rule."""
+    return (((((i >> 3) * <int64_t>HASH_FACTOR) >> HASH_SHIFT) << 3) | (i & 7)) & mask
+
+
 cdef class Sweep:
     """The words of one sweep and what they hold on to."""
     cdef int64_t* w
@@ -94,7 +99,7 @@ cdef class Sweep:
             raise MemoryError("no memory for the gradients in flight")
         for h in range(old):
             if before[h * ENTRY_WORDS] != 0:
-                j = (before[h * ENTRY_WORDS] - 1) & (cap - 1)
+                j = home_of(before[h * ENTRY_WORDS] - 1, cap - 1)
                 while table[j * ENTRY_WORDS] != 0:
                     j = (j + 1) & (cap - 1)
                 memcpy(table + j * ENTRY_WORDS, before + h * ENTRY_WORDS, ENTRY_WORDS * 8)
@@ -116,7 +121,7 @@ cdef class Sweep:
         if 2 * w[SWEEP_TABLE_LEN] + 2 > w[SWEEP_TABLE_CAP]:
             self.grow()
         table = <int64_t*><uintptr_t>w[SWEEP_TABLE]
-        h = i & (w[SWEEP_TABLE_CAP] - 1)
+        h = home_of(i, w[SWEEP_TABLE_CAP] - 1)
         while table[h * ENTRY_WORDS] != 0 and table[h * ENTRY_WORDS] != i + 1:
             h = (h + 1) & (w[SWEEP_TABLE_CAP] - 1)
         if table[h * ENTRY_WORDS] == 0:
