@@ -4,6 +4,9 @@ Leaves accumulate here, hooks are called here, and kernels worth giving up the G
 here; everything between is the compiled loop of `tape.sweep`.
 """
 
+import os
+import threading
+
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
@@ -234,6 +237,19 @@ cdef int add_into(Tensor a, Tensor b) except -1:
     return 0
 
 
+# One addition to a public gradient at a time: sweeps of several threads may share leaves.
+cdef object accumulation = threading.RLock()
+
+
+def _after_fork():
+    global accumulation
+    accumulation = threading.RLock()    # its owner may not exist in the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 cdef int accumulate(int64_t i, Storage* g) except -1:
     """Adds a finished gradient to the public one of leaf i; the buffer itself becomes it where it can."""
     cdef Tensor there, new
@@ -250,8 +266,10 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
             memcpy(copy.ptr, g.ptr, g.nbytes)
             new = gradient_tensor(i, copy)
             storage_release(copy)
-        _tensor.set_record_grad(i, new)
-        return 0
+        held = _tensor.record_grad(i)
+        if held is None:                # making an object can let other threads run
+            _tensor.set_record_grad(i, new)
+            return 0
     there = <Tensor>held
     n = there.numel_
     if there.contig and n <= HEAVY_ELEMENTS and n > 0 and not there.requires:
@@ -267,10 +285,11 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         return 0
     new = gradient_tensor(i, g)
     mode = grad_mode()
-    if mode:
-        add_into(there, new)
-    else:
-        pointwise_add_inplace(there, new)
+    with accumulation:                  # large additions let go of the GIL
+        if mode:
+            add_into(there, new)
+        else:
+            pointwise_add_inplace(there, new)
     return 0
 
 
@@ -404,10 +423,12 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
                 rest = word - OP_BACKWARD
                 kernel_of(op, word, <int>(1 + (rest >> 4)), <int>((rest >> 3) & 1), <int>(rest & 7))
                 w[SWEEP_BLAS] = _tensor.get_blas_table()
+                still_there(w)
         elif status == SWEEP_GROW:
             s.grow()
         elif status == SWEEP_HEAVY:
             heavy(w)
+            still_there(w)
         else:
             fail(status, w)
 
@@ -415,18 +436,40 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
 cdef int heavy(int64_t* w) except -1:
     """Runs the prepared kernel without the GIL."""
     cdef int64_t* f = w + SWEEP_FRAME
+    cdef int64_t* r = record(w[SWEEP_REC])
     cdef kernel_t k = <kernel_t><uintptr_t>w[SWEEP_KERNEL]
     cdef int64_t n = -w[SWEEP_ITEMS]
     cdef int64_t status
-    if w[SWEEP_ITEMS] < 0:
-        with nogil:
-            status = k(f, 0, n)
-    elif w[SWEEP_ITEMS] > 0:
-        status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
-    else:
-        status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    cdef Storage* held[5]
+    cdef int j
+    # Another thread's backward through this record may free what it saved, so we hold on to that.
+    for j in range(4):
+        held[j] = <Storage*><uintptr_t>r[REC_SAVED + j]
+    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if r[REC_EXT] != 0 else NULL
+    for j in range(5):
+        if held[j] != NULL:
+            storage_retain(held[j])
+    try:
+        if w[SWEEP_ITEMS] < 0:
+            with nogil:
+                status = k(f, 0, n)
+        elif w[SWEEP_ITEMS] > 0:
+            status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
+        else:
+            status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    finally:
+        for j in range(5):
+            if held[j] != NULL:
+                storage_release(held[j])
     if status != 0:
         fail(SWEEP_FAILED, w)
+    return 0
+
+
+cdef int still_there(int64_t* w) except -1:
+    """RuntimeError if another thread's backward has freed what the current record saved."""
+    if record(w[SWEEP_REC])[REC_FLAGS] & FLAG_FREED:
+        fail(SWEEP_FREED, w)
     return 0
 
 
