@@ -124,7 +124,7 @@ def _new_like(name: str) -> Any:
     return method
 
 
-_functions.build([op for op in OPS if op in OPS and op.kind == BY_NAME["add"].kind])
+_functions.build([op for op in OPS if op.kind == BY_NAME["add"].kind])
 _register_ops()
 _connect()
 _install()
