@@ -138,6 +138,13 @@ def _jit(function: python_types.FunctionType, outlined: bool) -> Any:
     dispatcher._compiler = _HelperCompiler(
         plain.py_func, plain.targetdescr, plain.targetoptions, plain.locals, plain.pipeline_class
     )
+    template = dispatcher.get_call_template
+
+    def without_literals(args: Any, kws: Any) -> Any:
+        # A version per constant argument would be compiled otherwise; LLVM knows constants by itself.
+        return template(tuple(types.unliteral(a) for a in args), kws)
+
+    dispatcher.get_call_template = without_literals
     return dispatcher
 
 
