@@ -149,6 +149,8 @@ cpdef enum:
     SWEEP_WORDS = 64
 
     ENTRY_WORDS = 3
+    HASH_FACTOR = 0x9E3779B1  # times the record, shifted: its place in the table (2**32 / golden ratio, odd)
+    HASH_SHIFT = 12
     ENTRY_CAPTURE = 1       # autograd.grad wants this one
     ENTRY_NEEDED = 2        # it leads to one that is wanted
     ENTRY_SEEN = 4          # the search for the wanted ones came by
@@ -172,4 +174,6 @@ cpdef enum:
     STORAGE_REFS = 2
     STORAGE_VERSION = 3
 
-    HEAVY_ELEMENTS = 32768  # work beyond this runs without the GIL, in chunks of this size
+    HEAVY_ELEMENTS = 32768  # element-wise work beyond this runs without the GIL
+    PARALLEL_ELEMENTS = 262144  # ... and beyond this on several threads,
+    CHUNK_ELEMENTS = 65536  # in chunks of this size

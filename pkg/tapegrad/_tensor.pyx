@@ -20,7 +20,7 @@ import numpy as np
 
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport (
-    Storage, storage_new, storage_release, storage_retain, storage_share, storage_try, storage_wrap,
+    Storage, storage_new, storage_release, storage_retain, storage_share, storage_wrap,
 )
 from tapegrad.tape._tape cimport (
     ext_params, ext_words, extension, kernel_t, op_row, record, record_drop_saved, record_extend,
@@ -58,7 +58,7 @@ cdef int BOOL = _dtypes.bool_.index
 cdef int INT64 = _dtypes.int64.index
 cdef int64_t[MAX_DTYPES] cast_op          # op that converts to this dtype
 cdef int64_t[16] operator_op              # ops behind the operators
-cdef list operator_function = [None] * 16 # or functions, where the op depends on the arguments
+cdef list operator_function = [None] * 16  # or functions, where the op depends on the arguments
 cdef int64_t view_op = -1
 cdef int64_t copy_slices_op = -1
 cdef int n_threads = 1
@@ -323,10 +323,13 @@ cdef int64_t kernel_of(int64_t op, int64_t word, int role, int layout, int dt) e
 cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) except -1:
     """Runs a kernel over all its items: planned, in chunks, without the GIL when it is much."""
     cdef kernel_t k = <kernel_t><uintptr_t>address
-    cdef int64_t items = n, grain = HEAVY_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef int64_t items = n, grain = CHUNK_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef bint parallel = n_threads > 1
     cdef Storage* scratch = NULL
     f[FRAME_BLAS] = blas_table
-    if kind == KIND_STRUCTURED:
+    if kind == KIND_POINTWISE:
+        parallel = parallel and n >= PARALLEL_ELEMENTS
+    else:
         f[FRAME_GRAIN] = 1
         f[FRAME_SCRATCH_BYTES] = 0
         f[FRAME_PHASES] = 1
@@ -348,10 +351,10 @@ cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) excep
     else:
         for phase in range(phases):
             f[FRAME_PHASE] = phase
-            if n_threads > 1:
+            if parallel:
                 try:
                     status = run_parallel(address, <int64_t><uintptr_t>f, items, grain)
-                except:
+                except BaseException:
                     if scratch != NULL:
                         storage_release(scratch)
                     raise
@@ -555,8 +558,6 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     """A record that shows t as a view of its (contiguous) base."""
     cdef Tensor base = t.base
     cdef int64_t* r
-    cdef int64_t* w
-    cdef int d
     cdef int64_t i, e
     check_view(t)
     e = edge_of(base)
@@ -710,7 +711,9 @@ cdef int copy_data(Tensor src, Tensor out) except -1:
     return 0
 
 
-cdef void make_plan(int64_t* plan, int n, PyObject** ts, int nd, const int64_t* shape, const int64_t* out_strides) noexcept:
+cdef void make_plan(
+    int64_t* plan, int n, PyObject** ts, int nd, const int64_t* shape, const int64_t* out_strides
+) noexcept:
     """Strides of all operands over the result's shape, adjacent dimensions merged where they can be."""
     cdef int64_t st[7][MAX_DIMS]
     cdef int k, d, dd, m, j
@@ -773,13 +776,12 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
     cdef int64_t plan[PLAN_WORDS]
     cdef int64_t shape[MAX_DIMS]
     cdef PyObject* ts[3]
-    cdef Tensor t, out, k0 = None, k1 = None, k2 = None, first = None
+    cdef Tensor t, out, k0 = None, _k1 = None, _k2 = None, first = None  # k: they keep ts alive
     cdef int k, d, dd, nd = 0, want, dt, out_dt, layout
     cdef int dim_dt = -1, zero_dt = -1, scalar_cat = -1, cat
     cdef int64_t numel, status, address, need, i, e, offset, param_bytes = 0, n_scalars = 0
     cdef int64_t* r
     cdef int64_t* ext
-    cdef int64_t* meta
     cdef char* slot
     cdef bint flat = True, requires = False, cloned = False
 
@@ -840,9 +842,9 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         if k == 0:
             k0 = t
         elif k == 1:
-            k1 = t
+            _k1 = t
         else:
-            k2 = t
+            _k2 = t
         ts[k] = <PyObject*>t
         if needs_grad(t):               # of each: a view may have to catch up with its base first
             requires = True
@@ -1593,14 +1595,15 @@ cdef class Tensor:
 
     def requires_grad_(self, bint requires_grad=True):
         """Sets `requires_grad` in place; RuntimeError for integer tensors, and for turning it off on a non-leaf."""
-        cdef int64_t* r
         if requires_grad == needs_grad(self):
             return self
         if requires_grad:
             if category[self.dt] != 2:
                 raise RuntimeError("only Tensors of floating point dtype can require gradients")
             if self.inference and tg_inference == 0:
-                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+                raise RuntimeError(
+                    "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+                )
             self.requires = True
             if self.rec >= 0:
                 record(self.rec)[REC_FLAGS] |= FLAG_REQUIRES
@@ -1630,10 +1633,10 @@ cdef class Tensor:
     def grad(self, value):
         cdef int64_t* r
         cdef Tensor g
-        cdef PyObject* old
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                kind = type(value).__name__
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {kind}")
             g = value
             if g is self:
                 raise RuntimeError("can't assign Variable as its own grad")
@@ -1821,7 +1824,8 @@ cdef class Tensor:
 
     def __contains__(self, value):
         if classify(value) < 0 and not isinstance(value, Tensor):
-            raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(value)}.")
+            kind = type(value)
+            raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {kind}.")
         return bool((self == value).any().item())
 
     # ------------------------------------------------ operators
@@ -2100,7 +2104,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
     cdef Tensor t
     cdef int64_t strides[MAX_DIMS]
     cdef int nd, d, dt
-    cdef int64_t step = 1, numel
+    cdef int64_t step = 1
     if st == NULL:
         raise RuntimeError("this value was not saved")
     if k == 3:
@@ -2218,8 +2222,6 @@ def record_view(int64_t i):
     cdef int64_t* ext
     cdef int64_t* w
     cdef int k, dt
-    cdef int64_t n
-    cdef Tensor t
     info = {"op": op, "flags": r[REC_FLAGS], "numel": r[REC_NUMEL], "dt": <int>((r[REC_OP] >> 24) & 0xFF),
             "compute": <int>((r[REC_OP] >> 32) & 0xFF),
             "shape": tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
@@ -2301,7 +2303,6 @@ def record_hooks(int64_t i):
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     return obj if isinstance(obj, Hooks) else None
-
 
 
 # ---------------------------------------------------------------- what the floors above attach

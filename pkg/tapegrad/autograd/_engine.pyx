@@ -4,6 +4,9 @@ Leaves accumulate here, hooks are called here, and kernels worth giving up the G
 here; everything between is the compiled loop of `tape.sweep`.
 """
 
+import os
+import threading
+
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
@@ -11,10 +14,9 @@ from libc.string cimport memcpy, memset
 
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
-    Tensor, default_dt, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, raise_kernel_error,
-    tensor_new, tensor_over,
+    Tensor, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, tensor_over,
 )
-from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_try
+from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
 )
@@ -36,6 +38,11 @@ def set_sweep(loader, int64_t add, list names):
     load_sweep = loader
     add_op = add
     op_names = names
+
+
+cdef inline int64_t home_of(int64_t i, int64_t mask) noexcept:
+    """Where record i belongs in a table; `tape.sweep` has the same rule."""
+    return (((((i >> 3) * <int64_t>HASH_FACTOR) >> HASH_SHIFT) << 3) | (i & 7)) & mask
 
 
 cdef class Sweep:
@@ -94,7 +101,7 @@ cdef class Sweep:
             raise MemoryError("no memory for the gradients in flight")
         for h in range(old):
             if before[h * ENTRY_WORDS] != 0:
-                j = (before[h * ENTRY_WORDS] - 1) & (cap - 1)
+                j = home_of(before[h * ENTRY_WORDS] - 1, cap - 1)
                 while table[j * ENTRY_WORDS] != 0:
                     j = (j + 1) & (cap - 1)
                 memcpy(table + j * ENTRY_WORDS, before + h * ENTRY_WORDS, ENTRY_WORDS * 8)
@@ -116,7 +123,7 @@ cdef class Sweep:
         if 2 * w[SWEEP_TABLE_LEN] + 2 > w[SWEEP_TABLE_CAP]:
             self.grow()
         table = <int64_t*><uintptr_t>w[SWEEP_TABLE]
-        h = i & (w[SWEEP_TABLE_CAP] - 1)
+        h = home_of(i, w[SWEEP_TABLE_CAP] - 1)
         while table[h * ENTRY_WORDS] != 0 and table[h * ENTRY_WORDS] != i + 1:
             h = (h + 1) & (w[SWEEP_TABLE_CAP] - 1)
         if table[h * ENTRY_WORDS] == 0:
@@ -140,7 +147,7 @@ cdef class Sweep:
         cdef Tensor a, b
         try:
             h = self.place(i)
-        except:
+        except BaseException:
             storage_release(g)
             raise
         table = <int64_t*><uintptr_t>self.w[SWEEP_TABLE]
@@ -326,6 +333,19 @@ cdef bint has_shape(Tensor t, int64_t* r) noexcept:
     return True
 
 
+# One addition to a public gradient at a time: sweeps of several threads may share leaves.
+cdef object accumulation = threading.RLock()
+
+
+def _after_fork():
+    global accumulation
+    accumulation = threading.RLock()    # its owner may not exist in the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 cdef int accumulate(int64_t i, Storage* g) except -1:
     """Adds a finished gradient to the public one of leaf i; the buffer itself becomes it where it can."""
     cdef Tensor there, new
@@ -342,15 +362,18 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
             memcpy(copy.ptr, g.ptr, g.nbytes)
             new = gradient_tensor(i, copy)
             storage_release(copy)
-        _tensor.set_record_grad(i, new)
-        return 0
+        held = _tensor.record_grad(i)
+        if held is None:                # making an object can let other threads run
+            _tensor.set_record_grad(i, new)
+            return 0
     there = <Tensor>held
     n = there.numel_
     if there.dt != (r[REC_OP] >> 24) & 0xFF or not has_shape(there, r):
         # Its data was exchanged by hand.
         raise RuntimeError(f"the gradient to accumulate has not the size and type of the one that is there: "
                            f"{list(there.shape)}, {there.dtype}")
-    if there.contig and n <= HEAVY_ELEMENTS and n > 0 and not there.requires:
+    # Not given to other threads to run: two sweeps may be adding to one leaf.
+    if there.contig and n > 0 and not there.requires:
         f[FRAME_OUT] = <int64_t><uintptr_t>there.data_
         f[FRAME_IN] = f[FRAME_OUT]
         f[FRAME_IN + 1] = <int64_t><uintptr_t>g.ptr
@@ -361,7 +384,8 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         (<kernel_t><uintptr_t>address)(f, 0, n)
         there.st.version += 1
         return 0
-    add_into(there, gradient_tensor(i, g))
+    with accumulation:                  # a strided addition may let go of the GIL
+        add_into(there, gradient_tensor(i, g))
     return 0
 
 
@@ -478,8 +502,7 @@ cdef object fail(int64_t status, int64_t* w):
 cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
     global sweep_kernel
     cdef int64_t* w = s.w
-    cdef int64_t status, op, word, role, layout, dt, rest
-    cdef int64_t* f
+    cdef int64_t status, op, word, rest
     if sweep_kernel == NULL:
         sweep_kernel = <kernel_t><uintptr_t><int64_t>load_sweep()
     if w[SWEEP_TABLE_CAP] == 0:
@@ -500,10 +523,12 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
                 rest = word - OP_BACKWARD
                 kernel_of(op, word, <int>(1 + (rest >> 4)), <int>((rest >> 3) & 1), <int>(rest & 7))
                 w[SWEEP_BLAS] = _tensor.get_blas_table()
+                still_there(w)
         elif status == SWEEP_GROW:
             s.grow()
         elif status == SWEEP_HEAVY:
             heavy(w)
+            still_there(w)
         else:
             fail(status, w)
 
@@ -511,16 +536,31 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
 cdef int heavy(int64_t* w) except -1:
     """Runs the prepared kernel without the GIL."""
     cdef int64_t* f = w + SWEEP_FRAME
+    cdef int64_t* r = record(w[SWEEP_REC])
     cdef kernel_t k = <kernel_t><uintptr_t>w[SWEEP_KERNEL]
     cdef int64_t n = -w[SWEEP_ITEMS]
     cdef int64_t status
-    if w[SWEEP_ITEMS] < 0:
-        with nogil:
-            status = k(f, 0, n)
-    elif w[SWEEP_ITEMS] > 0:
-        status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
-    else:
-        status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    cdef Storage* held[5]
+    cdef int j
+    # Another thread's backward through this record may free what it saved, so we hold on to that.
+    for j in range(4):
+        held[j] = <Storage*><uintptr_t>r[REC_SAVED + j]
+    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if r[REC_EXT] != 0 else NULL
+    for j in range(5):
+        if held[j] != NULL:
+            storage_retain(held[j])
+    try:
+        if w[SWEEP_ITEMS] < 0:
+            with nogil:
+                status = k(f, 0, n)
+        elif w[SWEEP_ITEMS] > 0:
+            status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
+        else:
+            status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    finally:
+        for j in range(5):
+            if held[j] != NULL:
+                storage_release(held[j])
     if status != 0:
         fail(SWEEP_FAILED, w)
     return 0
@@ -534,6 +574,13 @@ cdef Storage* one_of(Tensor t) except NULL:
     else:
         (<double*>st.ptr)[0] = 1.0
     return st
+
+
+cdef int still_there(int64_t* w) except -1:
+    """RuntimeError if another thread's backward has freed what the current record saved."""
+    if record(w[SWEEP_REC])[REC_FLAGS] & FLAG_FREED:
+        fail(SWEEP_FREED, w)
+    return 0
 
 
 def backward(list roots, list grads, bint keep, list inputs, bint accumulates):

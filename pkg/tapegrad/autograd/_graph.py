@@ -150,8 +150,8 @@ def backward(
             there = _tensor.record_grad(i)
             _tensor.set_record_grad(i, g if there is None else there + g)
             if hooks is not None and flags & FLAG_LEAF:
-                for hook in list(hooks.post.values()):
-                    hook()
+                for after in list(hooks.post.values()):
+                    after()
         if flags & FLAG_LEAF or (i in wanted and not goes_on):
             continue
         for e, gx in derivatives(i, g):

@@ -13,7 +13,7 @@ not saved for the backward either.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -47,7 +47,7 @@ from . import loops
 FLOATS = (float32, float64)
 INTEGERS = (int64, int32, uint8)
 NUMBERS = FLOATS + INTEGERS
-ALL = NUMBERS + (bool_,)
+ALL = (*NUMBERS, bool_)
 
 IDENTITY = "identity"  # a derivative: the incoming gradient itself
 NOT_IMPLEMENTED = "not implemented"  # a derivative: backward raises RuntimeError
@@ -72,8 +72,12 @@ class Plan:
     dtype: dtype
     words: Sequence[int] = ()
     params: Any = b""
-    aux: tuple[Sequence[int], dtype] | None = None
+    aux: tuple[Sequence[int], Any] | None = None
     make_contiguous: Sequence[int] = ()
+
+
+def _no_tensors(*_args: Any, **_kwargs: Any) -> Any:
+    raise RuntimeError("the floor that has tensors is not loaded, or this op is not called like that")
 
 
 @dataclass
@@ -102,14 +106,12 @@ class Op:
     variadic: bool = False
     blas: bool = False
     returns_aux: bool = False
-    errors: dict[int, Callable[[int, int], Exception]] = field(default_factory=dict)
+    errors: Mapping[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
-    run: Callable[..., Any] | None = None  # set by the floor that has Tensors
+    run: Callable[..., Any] = _no_tensors  # set by the floor that has Tensors
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.run is None:
-            raise RuntimeError(f"{self.name}: the tensor floor is not loaded")
         return self.run(*args, **kwargs)
 
     def needs(self, k: int) -> int:
@@ -240,7 +242,7 @@ def structured(
     variadic: bool = False,
     blas: bool = False,
     returns_aux: bool = False,
-    errors: dict[int, Callable[[int, int], Exception]] | None = None,
+    errors: Mapping[int, Callable[[int, int], Exception]] | None = None,
     doc: str,
     samples: Sequence[Any] = (),
     reference: Callable[..., Any] | None = None,
