@@ -24,7 +24,7 @@ from tapegrad.tape._storage cimport (
 )
 from tapegrad.tape._tape cimport (
     ext_params, ext_words, extension, kernel_t, op_row, record, record_drop_saved, record_extend,
-    record_new, record_release, record_retain, record_shape, ext_edges,
+    record_new, record_new_leaf, record_release, record_retain, record_shape, ext_edges,
 )
 
 from tapegrad import dtypes as _dtypes
@@ -453,7 +453,7 @@ cdef inline void set_history(Tensor t, int64_t i) noexcept:
 
 
 cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
-    cdef int64_t i = record_new()
+    cdef int64_t i = record_new_leaf()
     cdef int64_t* r = record(i)
     r[REC_OP] = (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
     r[REC_FLAGS] = FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
@@ -497,7 +497,7 @@ cdef int check_inplace(Tensor t) except -1:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed. You can make "
                            "a clone to get a normal tensor before doing inplace update.")
     for d in range(t.ndim_):
-        if t.strides_[d] == 0 and t.shape_[d] > 1:
+        if t.strides_[d] == 0 and t.shape_[d] > 1 and t.numel_ > 0:
             raise RuntimeError(
                 "unsupported operation: more than one element of the written-to tensor refers to a single "
                 "memory location. Please clone() the tensor before performing the operation.")
@@ -889,6 +889,10 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
             ext = record_extend(r, offset + n_scalars * 8, PLAN_WORDS if layout == LAYOUT_GENERAL else 0, 0)
             slot = <char*>ext_params(ext)
             if layout == LAYOUT_GENERAL:
+                if cloned:              # the derivative reads the copy, which lies in another way
+                    ts[0] = <PyObject*>k0
+                    make_plan(plan, n, ts, nd, shape, out.strides_)
+                    ts[0] = <PyObject*>inplace
                 memcpy(ext_words(ext), plan, sizeof(plan))
         else:
             slot = <char*>(r + REC_PARAM)

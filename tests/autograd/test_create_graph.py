@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 
@@ -27,3 +29,20 @@ def test_hooks_of_a_leaf_see_the_whole_gradient(torch: Any) -> None:
     y.sum().backward(create_graph=True)
     assert seen == [[3.0, 12.0]]
     assert a.grad.tolist() == [3.0, 12.0]
+
+
+def test_gradients_asked_for_come_whole(torch: Any) -> None:
+    a = torch.tensor([2.0], requires_grad=True)
+    b = torch.tensor([3.0], requires_grad=True)
+    y = (a * b) * a
+    ga, gb = torch.autograd.grad(y, [a, b])
+    assert ga.item() == 12.0
+    assert gb.item() == 4.0
+
+
+def test_the_first_record_of_a_process_is_a_leaf() -> None:
+    code = (
+        "import tapegrad as t; x = t.ones(2, requires_grad=True); "
+        "x.t().sum().backward(); assert x.grad.tolist() == [1.0, 1.0]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -154,7 +154,7 @@ def _leaves(arrays: Sequence[Any], which: Sequence[int]) -> list[Any]:
 
 
 def _moved(arrays: Sequence[Any], moves: dict[int, Array], step: float) -> list[Any]:
-    return [a + step * moves[k] if k in moves else a for k, a in enumerate(arrays)]
+    return [np.asarray(a + step * moves[k]) if k in moves else a for k, a in enumerate(arrays)]
 
 
 def check_derivatives(

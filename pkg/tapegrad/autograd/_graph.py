@@ -98,12 +98,6 @@ def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
     return results
 
 
-def _place(i: int) -> int:
-    """Where record i stands in the order of the sweep. A leaf is recorded when first used: it comes before all."""
-    seq, flags, _, _ = _tensor.record_info(i)
-    return 0 if flags & FLAG_LEAF else seq
-
-
 def backward(
     roots: list[Tensor], grads: list[Tensor], keep: bool, inputs: list[Tensor] | None, accumulates: bool
 ) -> list[Tensor | None] | None:
@@ -119,7 +113,7 @@ def backward(
         pending[i] = g
         if i not in held:
             held[i] = _tensor.node_of_record(i)
-        heapq.heappush(order, (-_place(i), i))
+        heapq.heappush(order, (-_tensor.record_info(i)[0], i))
 
     wanted: dict[int, Tensor | None] = {}
     lowest = 0
@@ -128,13 +122,13 @@ def backward(
             i = _tensor.edge_index(t)
             wanted[i] = None
             held[i] = _tensor.node_of_record(i)
-        lowest = min(_place(i) for i in wanted)
+        lowest = min(_tensor.record_info(i)[0] for i in wanted)
     for t, g in zip(roots, grads, strict=True):
         deliver(_tensor.edge_index(t), g)
     while order:
         _, i = heapq.heappop(order)
         g = pending.pop(i)
-        flags = _tensor.record_info(i)[1]
+        seq, flags, _, _ = _tensor.record_info(i)
         hooks = _tensor.record_hooks(i)
         if hooks is not None:
             for hook in list(hooks.pre.values()):
@@ -149,10 +143,10 @@ def backward(
             if hooks is not None and flags & FLAG_LEAF:
                 for hook in list(hooks.post.values()):
                     hook()
-        if flags & FLAG_LEAF or _place(i) <= lowest:
+        if flags & FLAG_LEAF or seq <= lowest:
             continue
         for e, gx in derivatives(i, g):
-            if _place(e) >= lowest:
+            if _tensor.record_info(e)[0] >= lowest:
                 deliver(e, gx)
         if not keep:
             _tensor.drop_saved(i)

@@ -201,8 +201,20 @@ pointwise(
 )
 
 
+def infinite(x):
+    return (x - x != 0.0) & (x == x)
+
+
+def whole_quotient(a, b):
+    """floor(a / b) for finite a and b: the division may round up to a whole number, the remainder tells."""
+    q = floor(a / b)
+    r = fma(-q, b, a)
+    q = where((r != 0.0) & ((r < 0.0) != (b < 0.0)), q - 1.0, q)
+    return where(infinite(b), where((a != 0.0) & ((a < 0.0) != (b < 0.0)), -1.0, 0.0 * a), q)
+
+
 def floor_divide(a, b):
-    return floor(a / b)
+    return where(b == 0.0, a / b, where(a - a == 0.0, whole_quotient(a, b), a - a))
 
 
 pointwise(
@@ -233,11 +245,16 @@ pointwise(
 
 
 def remainder(a, b):
-    return fma(-floor(a / b), b, a)
+    # Twice, for quotients that have more digits than the type; then into the divisor's sign.
+    r = fma(-floor(a / b), b, a)
+    r = fma(-floor(r / b), b, r)
+    r = where((r != 0.0) & ((r < 0.0) != (b < 0.0)), r + b, r)
+    same = (a == 0.0) | ((a < 0.0) == (b < 0.0))
+    return where(infinite(b) & (a - a == 0.0), where(same, a, b), r)
 
 
 def remainder_b(g, a, b, _y):
-    return -g * floor(a / b)
+    return -g * whole_quotient(a, b)
 
 
 pointwise(
@@ -405,7 +422,13 @@ def sign(x):
     return where(x > 0.0, 1.0, where(x < 0.0, -1.0, 0.0))
 
 
-pointwise("sign", sign, (_zero_1,), reference=np.sign, doc="-1, 0 or 1, the sign of each element; gradient 0.")
+pointwise(
+    "sign",
+    sign,
+    (_zero_1,),
+    reference=lambda x: np.where(np.isnan(x), 0.0, np.sign(x)),
+    doc="-1, 0 or 1, the sign of each element, 0 of NaN; gradient 0.",
+)
 
 
 def floor_(x):
