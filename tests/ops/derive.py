@@ -166,6 +166,7 @@ def check_derivatives(
     step: float = 1e-6,
     tolerance: float = 1e-6,
     second: bool = True,
+    numeric: bool = True,
 ) -> None:
     """The gradients of f(*tensors) in the inputs `which`, at arrays of float64, in every way we can.
 
@@ -192,6 +193,8 @@ def check_derivatives(
         np.testing.assert_allclose(
             numpy(h) / scale, numpy(g) / scale, rtol=0, atol=1e-12, err_msg=f"{where}: tensor derivative against kernel"
         )
+        if not numeric:
+            continue
         _check_slope(
             lambda t, k=k: _inner(weights, numpy(f(*_leaves(_moved(arrays, {k: moves[k]}, t), [])))),
             _inner(numpy(g), moves[k]), step, tolerance, where,
@@ -205,6 +208,8 @@ def _check_slope(
     function: Callable[[float], float], analytic: float, step: float, tolerance: float, what: str
 ) -> None:
     ahead, behind = function(step), function(-step)
+    if np.isnan(ahead) and np.isnan(behind):
+        return  # the mean of nothing has no slope
     numeric = (ahead - behind) / (2 * step)
     # What the difference cannot see: the rounding of the two values, divided by the step.
     blur = 64 * np.finfo(np.float64).eps * (abs(ahead) + abs(behind)) / step
