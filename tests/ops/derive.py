@@ -29,7 +29,7 @@ def rng_for(op: Op) -> np.random.Generator:
 def draw(rng: np.random.Generator, shape: Sequence[int], t: dtype, domain: tuple[float, float]) -> Array:
     """Random numbers of a type between the two of `domain`; a whole number at least when t is integral."""
     if t is bool_:
-        return rng.random(shape) < 0.5
+        return np.asarray(rng.random(shape) < 0.5)
     low, high = domain
     if t.is_floating_point:
         return np.asarray(rng.uniform(low, high, shape)).astype(t.numpy)

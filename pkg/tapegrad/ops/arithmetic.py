@@ -353,7 +353,8 @@ pointwise(
 
 
 def lerp(a, b, w):
-    return a + w * (b - a)
+    # From the nearer end, as PyTorch: exact at both.
+    return where(fabs(w) < 0.5, a + w * (b - a), b - (b - a) * (1.0 - w))
 
 
 def lerp_a(g, _a, _b, w, _y):
@@ -369,7 +370,7 @@ def lerp_w(g, a, b, _w, _y):
 
 
 pointwise(
-    "lerp", lerp, (lerp_a, lerp_b, lerp_w), reference=lambda a, b, w: a + w * (b - a), doc="`start + weight * (end - start)`."
+    "lerp", lerp, (lerp_a, lerp_b, lerp_w), reference=lambda a, b, w: np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)), doc="`start + weight * (end - start)`."
 )
 
 
