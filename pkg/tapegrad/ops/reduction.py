@@ -456,7 +456,7 @@ def logsumexp(x: Any, dim: Dims, keepdim: bool = False) -> Any:
 
     >>> import tapegrad as torch
     >>> torch.logsumexp(torch.tensor([1000., 1000.]), dim=0)
-    tensor(1000.6931)
+    tensor(1000.6932)
     """
     if not x.dtype.is_floating_point:
         x = x.to(float32)
