@@ -10,7 +10,7 @@ calls hold the GIL, which is the lock.
 
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 
 cdef extern from *:
     """

@@ -152,7 +152,7 @@ cdef int64_t record_new() except -1:
     if segment_live[s] == SEGMENT_RECORDS:
         unlink(s)
     live_records += 1
-    sequence += 1
+    sequence += 2                       # the odd numbers are for leaves
     memset(r, 0, REC_WORDS * 8)
     r[REC_SEQ] = sequence
     r[REC_REFS] = 1
@@ -160,6 +160,15 @@ cdef int64_t record_new() except -1:
     r[REC_EDGE + 1] = -1
     r[REC_EDGE + 2] = -1
     return (<int64_t>s << SEGMENT_SHIFT) + i
+
+
+cdef int64_t record_new_leaf() except -1:
+    """A record that comes before the newest one in the order: a leaf is often made by its first consumer."""
+    global sequence
+    cdef int64_t i = record_new()
+    sequence -= 2
+    record(i)[REC_SEQ] = sequence - 1
+    return i
 
 
 cdef void give_back(int64_t i) noexcept:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from .._layout import (
     DERIVATIVE_IDENTITY,
     DERIVATIVE_NONE,
+    ENTRY_CAPTURE,
+    ENTRY_NEEDED,
     ENTRY_WORDS,
     EXT_AUX,
     EXT_BODY,
@@ -80,6 +82,7 @@ from .._layout import (
     SWEEP_DETAIL,
     SWEEP_DONE,
     SWEEP_FAILED,
+    SWEEP_FILTER,
     SWEEP_FRAME,
     SWEEP_FREED,
     SWEEP_GRAD,
@@ -91,7 +94,6 @@ from .._layout import (
     SWEEP_ITEMS,
     SWEEP_KEEP,
     SWEEP_KERNEL,
-    SWEEP_MIN_SEQ,
     SWEEP_MISSING,
     SWEEP_NO_MEMORY,
     SWEEP_OPS,
@@ -261,6 +263,15 @@ def drop_saved(s, r):
     return 0
 
 
+def needed(s, e):
+    """Whether the sweep goes to record e: everywhere, or where it leads to a wanted one."""
+    if s[SWEEP_FILTER] == 0:
+        return True
+    table = pointer(s[SWEEP_TABLE], int64)
+    h = find(s, e)
+    return table[h * ENTRY_WORDS] != 0 and (table[h * ENTRY_WORDS + 2] & ENTRY_NEEDED) != 0
+
+
 def deliver(s, e, t):
     """Adds the contribution in SWEEP_TARGET to the gradient of record e."""
     if 2 * s[SWEEP_TABLE_LEN] + 2 > s[SWEEP_TABLE_CAP]:
@@ -398,7 +409,7 @@ def sweep(s, _lo, _hi):
                 return SWEEP_DONE
             flags = take_next(s)
             s[SWEEP_STAGE] = STAGE_INPUTS
-            if flags != 0 or at(s, s[SWEEP_REC])[REC_FLAGS] & FLAG_VISIT:
+            if flags & ENTRY_CAPTURE or at(s, s[SWEEP_REC])[REC_FLAGS] & FLAG_VISIT:
                 s[SWEEP_DETAIL] = flags
                 return SWEEP_VISIT
         r = at(s, s[SWEEP_REC])
@@ -420,7 +431,7 @@ def sweep(s, _lo, _hi):
             if e >= 0:
                 t = at(s, e)
                 derivative = row[OP_DERIVATIVE + (0 if variadic else k)]
-                if t[REC_SEQ] >= s[SWEEP_MIN_SEQ] and derivative != DERIVATIVE_NONE:
+                if derivative != DERIVATIVE_NONE and needed(s, e):
                     if s[SWEEP_STAGE] == STAGE_INPUTS:
                         if r[REC_FLAGS] & FLAG_ALIAS or (
                             derivative == DERIVATIVE_IDENTITY and (r[REC_OP] >> (48 + k)) & 1
