@@ -15,8 +15,12 @@ from __future__ import annotations
 from .._layout import FRAME_ACC, FRAME_BLAS, FRAME_EXT, FRAME_GX, FRAME_IN, FRAME_OUT, FRAME_SCRATCH
 from ..dtypes import float32 as T
 from ..dtypes import int64
-from ..native.symbols import call_dgemm, call_sgemm, pointer
-from .fold import plan_items
+from ..native.blas import PANELS, VECTOR_BYTES
+from ..native.panels import DEPTH
+from ..native.symbols import call_dgemm, call_sgemm, call_words, pointer
+from .fold import chunks_of, plan_items
+
+ROW_BLOCK = 256  # rows of a work item of our own kernel
 
 # ---- blocks: how a result of m x n with inner size k is cut -------------------------------------
 
@@ -119,14 +123,133 @@ def gemm_block(f, item, size, c, ldc, a, lda, ta, b, ldb, tb, m, n, k, acc, scra
     )
 
 
-def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc):
-    """Blocks lo..hi of a contiguous result, or the planning answer."""
+# ---- panels: products by our own kernel (`native/panels.py`) -------------------------------------
+
+
+def uses_panels(f, size, ta, m, n, k):
+    """Whether our own kernel is the faster one, where there is one; a function of the sizes and the CPU."""
+    table = pointer(f[FRAME_BLAS], int64)
+    if table[PANELS + (0 if size == 4 else 1)] == 0 or k == 0 or n == 0:
+        return False
+    return panels_win(ta, m, n, k)
+
+
+def panels_win(ta, m, n, k):
+    return m >= 16
+
+
+def b_is_copied(tb, m, ldb):
+    """Whether panels of b are copied: transposed ones must be, others where their rows lie far apart."""
+    return tb != 0 or (m >= 64 and ldb >= 256)
+
+
+def panels_of(f, size, n):
+    """Panels of up to three vectors, as equal as they get."""
+    vectors = (n * size + pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES] - 1) // pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES]
+    return (vectors + 2) // 3
+
+
+def panel_start(f, size, n, panel):
+    lanes = pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES] // size
+    vectors = (n + lanes - 1) // lanes
+    return min(n, panel * vectors // ((vectors + 2) // 3) * lanes)
+
+
+def panel_bytes(f, size, k):
+    vector = pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES]
+    lanes = vector // size
+    return (min(k, DEPTH) + lanes - 1) // lanes * lanes * 3 * vector
+
+
+def row_blocks(m):
+    return max(1, m // ROW_BLOCK)
+
+
+def row_start(m, block):
+    return m if block == row_blocks(m) else m // row_blocks(m) // 8 * 8 * block
+
+
+def panel_grain(items, m, n, k):
+    """Work items of a chunk of some 8 million multiply-adds."""
+    return max(1, (items * 8388608 + m * n * k - 1) // (m * n * k))
+
+
+def plan_panels(f, size, copied, m, n, k):
+    items = panels_of(f, size, n) * row_blocks(m)
+    grain = panel_grain(items, m, n, k)
+    return plan_items(f, items, grain, panel_bytes(f, size, k) * chunks_of(items, grain) if copied else 0, 1)
+
+
+def panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, scratch):
+    """Work items lo..hi: panel after panel, of each all blocks of rows."""
+    table = pointer(f[FRAME_BLAS], int64)
+    kernel = table[PANELS + (0 if size == 4 else 1)]
+    row_step = lda if ta == 0 else 1
+    step = 1 if ta == 0 else lda
+    blocks = row_blocks(m)
+    copied = b_is_copied(tb, m, ldb)
+    if copied and hi - lo < panels_of(f, size, n) * blocks:  # a chunk has its own room for a panel
+        scratch += lo // panel_grain(panels_of(f, size, n) * blocks, m, n, k) * panel_bytes(f, size, k)
+    item = lo
+    while item < hi:
+        panel = item // blocks
+        first = item % blocks
+        last = min(blocks, first + hi - item)
+        j = panel_start(f, size, n, panel)
+        columns = panel_start(f, size, n, panel + 1) - j
+        i = row_start(m, first)
+        call_words(
+            kernel,
+            (
+                size,
+                c + (i * n + j) * size,
+                n,
+                a + i * row_step * size,
+                row_step,
+                step,
+                b + j * (1 if tb == 0 else ldb) * size,
+                ldb,
+                tb,
+                row_start(m, last) - i,
+                columns,
+                k,
+                acc,
+                bias + j * size if bias != 0 else 0,
+                scratch if copied else 0,
+            ),
+        )
+        item += last - first
+
+
+def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias):
+    """Work items lo..hi of a contiguous result, or the planning answer; bias is an address or 0."""
+    if uses_panels(f, size, ta, m, n, k):
+        if lo == -1:
+            return plan_panels(f, size, b_is_copied(tb, m, ldb), m, n, k)
+        panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, f[FRAME_SCRATCH])
+        return 0
     if lo == -1:
         items = block_count(m, n, k) if k > 0 else min(1, m * n)
         return plan_items(f, items, 1, n * k * size if packs(m, n, k, ta, tb) != 0 else 0, 1)
     for item in range(lo, hi):
         gemm_block(f, item, size, c, n, a, lda, ta, b, ldb, tb, m, n, k, acc, f[FRAME_SCRATCH])
+        if bias != 0:
+            add_bias(item, c, bias, m, n, k)
     return 0
+
+
+def add_bias(item, c, bias, m, n, k):
+    y = pointer(c, T)
+    shift = pointer(bias, T)
+    rows = block_rows(m, n, k)
+    columns = block_columns(m, n, k)
+    across = (n + columns - 1) // columns
+    top = item // across * rows
+    left = item % across * columns
+    right = min(n, left + columns)
+    for i in range(top, min(m, top + rows)):
+        for j in range(left, right):
+            y[i * n + j] = y[i * n + j] + shift[j]
 
 
 # ---- mm -----------------------------------------------------------------------------------------
@@ -137,7 +260,7 @@ def mm_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_OUT], f[FRAME_IN], w[5], w[4], f[FRAME_IN + 1], w[7], w[6], m, n, k, 0
+        f, lo, hi, w[3], f[FRAME_OUT], f[FRAME_IN], w[5], w[4], f[FRAME_IN + 1], w[7], w[6], m, n, k, 0, 0
     )
 
 
@@ -145,7 +268,7 @@ def mm_da_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], w[7], 1 - w[6], m, k, n, f[FRAME_ACC]
+        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], w[7], 1 - w[6], m, k, n, f[FRAME_ACC], 0
     )
 
 
@@ -153,7 +276,7 @@ def mm_db_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_IN], w[5], 1 - w[4], f[FRAME_OUT], n, 0, k, n, m, f[FRAME_ACC]
+        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_IN], w[5], 1 - w[4], f[FRAME_OUT], n, 0, k, n, m, f[FRAME_ACC], 0
     )
 
 
@@ -162,32 +285,28 @@ def mm_db_kernel(f, lo, hi):
 
 
 def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, k, acc):
-    """Matrices lo..hi of a batch, each cut as it would be alone."""
-    packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
+    """Matrices lo..hi of a batch, each as it would be alone."""
+    panels = uses_panels(f, size, ta, m, n, k)
+    if panels:
+        packed = panel_bytes(f, size, k) if b_is_copied(tb, m, ldb) else 0
+    else:
+        packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
+    grain = max(1, 1048576 // max(1, m * n * k))
     if lo == -1:
         items = batch if m * n > 0 else 0
-        return plan_items(f, items, max(1, 1048576 // max(1, m * n * k)), packed * batch, 1)
+        return plan_items(f, items, grain, packed * chunks_of(batch, grain), 1)
     blocks = block_count(m, n, k) if k > 0 else 1
+    scratch = f[FRAME_SCRATCH] + lo // grain * packed if packed > 0 else 0
     for i in range(lo, hi):
-        for item in range(blocks):
-            gemm_block(
-                f,
-                item,
-                size,
-                c + i * m * n * size,
-                n,
-                a + i * sa * size,
-                lda,
-                ta,
-                b + i * sb * size,
-                ldb,
-                tb,
-                m,
-                n,
-                k,
-                acc,
-                f[FRAME_SCRATCH] + i * packed,
-            )
+        left = a + i * sa * size
+        right = b + i * sb * size
+        place = c + i * m * n * size
+        if panels:
+            count = panels_of(f, size, n) * row_blocks(m)
+            panel_items(f, 0, count, size, place, left, lda, ta, right, ldb, tb, m, n, k, acc, 0, scratch)
+        else:
+            for item in range(blocks):
+                gemm_block(f, item, size, place, n, left, lda, ta, right, ldb, tb, m, n, k, acc, scratch)
     return 0
 
 
@@ -246,31 +365,18 @@ def integer_product_kernel(f, lo, hi):
 
 def linear_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
-    m, n, k, size = w[0], w[1], w[2], w[3]
-    c = f[FRAME_OUT]
-    status = product_2d(f, lo, hi, size, c, f[FRAME_IN], k, 0, f[FRAME_IN + 1], k, 1, m, n, k, 0)
-    if lo == -1 or w[4] == 0:
-        return status
-    y = pointer(c, T)
-    bias = pointer(f[FRAME_IN + 2], T)
-    rows = block_rows(m, n, k)
-    columns = block_columns(m, n, k)
-    across = (n + columns - 1) // columns
-    for item in range(lo, hi):
-        top = item // across * rows
-        left = item % across * columns
-        right = min(n, left + columns)
-        for i in range(top, min(m, top + rows)):
-            for j in range(left, right):
-                y[i * n + j] = y[i * n + j] + bias[j]
-    return 0
+    m, n, k = w[0], w[1], w[2]
+    bias = f[FRAME_IN + 2] if w[4] != 0 else 0
+    return product_2d(
+        f, lo, hi, w[3], f[FRAME_OUT], f[FRAME_IN], k, 0, f[FRAME_IN + 1], k, 1, m, n, k, 0, bias
+    )
 
 
 def linear_dx_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], k, 0, m, k, n, f[FRAME_ACC]
+        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], k, 0, m, k, n, f[FRAME_ACC], 0
     )
 
 
@@ -278,7 +384,7 @@ def linear_dw_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 1, f[FRAME_IN], k, 0, n, k, m, f[FRAME_ACC]
+        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 1, f[FRAME_IN], k, 0, n, k, m, f[FRAME_ACC], 0
     )
 
 
