@@ -34,26 +34,36 @@ def pack(target, width, source, ldb, tb, depth, columns, size):
     for p in range(depth):
         for j in range(columns):
             t[p * width + j] = s[p * ldb + j]
+        for j in range(columns, width):
+            t[p * width + j] = T(0.0)
 
 
 @outlined
-def tiles(c, ldc, a, row_step, step, b, b_step, m, columns, k, acc, bias, size):
+def tiles(c, ldc, a, row_step, step, b, b_step, m, columns, k, acc, bias, size, ahead, stride):
     lanes = vector_lanes(T)
     for i in range(0, m, 8):
         rows = min(8, m - i)
         x = a + i * row_step * size
         y = c + i * ldc * size
-        if columns > 2 * lanes:
-            product_tile(T, 3, k, x, row_step, step, b, b_step, y, ldc, rows, columns, acc, bias)
-        elif columns > lanes:
-            product_tile(T, 2, k, x, row_step, step, b, b_step, y, ldc, rows, columns, acc, bias)
+        z = ahead
+        z_step = stride
+        if stride > 64:  # line by line down the rows, in the first tiles
+            z += i // 8 * 64
+            z_step = stride if i < 8 * 3 else 0
         else:
-            product_tile(T, 1, k, x, row_step, step, b, b_step, y, ldc, rows, columns, acc, bias)
+            z += i // 8 * k * stride
+        if columns > 2 * lanes:
+            product_tile(T, 3, k, x, row_step, step, b, b_step, y, ldc, rows, columns, acc, bias, z, z_step)
+        elif columns > lanes:
+            product_tile(T, 2, k, x, row_step, step, b, b_step, y, ldc, rows, columns, acc, bias, z, z_step)
+        else:
+            product_tile(T, 1, k, x, row_step, step, b, b_step, y, ldc, rows, columns, acc, bias, z, z_step)
 
 
 def panel_kernel(w, _lo, _hi):
     """Words: size, c, ldc, a, step between rows of a, step along them, b, ldb, b transposed?, m, columns, k,
-    add to c?, bias or 0, scratch or 0: without it b is read where it lies. Steps count elements."""
+    add to c?, bias or 0, scratch or 0: without it b, of whole
+    vectors of columns, is read where it lies. Steps count elements."""
     size, c, ldc = w[0], w[1], w[2]
     a, row_step, step = w[3], w[4], w[5]
     b, ldb, tb = w[6], w[7], w[8]
@@ -71,5 +81,12 @@ def panel_kernel(w, _lo, _hi):
         left = a + p * step * size
         bias = w[13] if p + depth == k else 0
         acc = 1 if p > 0 else w[12]
-        tiles(c, ldc, left, row_step, step, right, right_step, m, columns, depth, acc, bias, size)
+        ahead = b
+        stride = 0
+        if w[14] != 0 and tb != 0:
+            stride = min(64, max(1, columns * size * 8 // m))
+            ahead = b + columns * ldb * size + p * ((m + 7) // 8) * stride
+        tiles(
+            c, ldc, left, row_step, step, right, right_step, m, columns, depth, acc, bias, size, ahead, stride
+        )
     return 0

@@ -138,9 +138,13 @@ def panels_win(ta, m, n, k):
     return m >= 16
 
 
-def b_is_copied(tb, m, ldb):
-    """Whether panels of b are copied: transposed ones must be, others where their rows lie far apart."""
-    return tb != 0 or (m >= 64 and ldb >= 256)
+def b_is_copied(f, size, tb, m, n, ldb):
+    """Whether panels of b are copied first.
+
+    Transposed ones must be, and those that do not end with a vector; others are where their rows lie
+    far apart, which the first cache takes badly.
+    """
+    return tb != 0 or n * size % pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES] != 0 or (m >= 64 and ldb >= 256)
 
 
 def panels_of(f, size, n):
@@ -187,7 +191,7 @@ def panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, 
     row_step = lda if ta == 0 else 1
     step = 1 if ta == 0 else lda
     blocks = row_blocks(m)
-    copied = b_is_copied(tb, m, ldb)
+    copied = b_is_copied(f, size, tb, m, n, ldb)
     if copied and hi - lo < panels_of(f, size, n) * blocks:  # a chunk has its own room for a panel
         scratch += lo // panel_grain(panels_of(f, size, n) * blocks, m, n, k) * panel_bytes(f, size, k)
     item = lo
@@ -225,7 +229,7 @@ def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias):
     """Work items lo..hi of a contiguous result, or the planning answer; bias is an address or 0."""
     if uses_panels(f, size, ta, m, n, k):
         if lo == -1:
-            return plan_panels(f, size, b_is_copied(tb, m, ldb), m, n, k)
+            return plan_panels(f, size, b_is_copied(f, size, tb, m, n, ldb), m, n, k)
         panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, f[FRAME_SCRATCH])
         return 0
     if lo == -1:
@@ -288,7 +292,7 @@ def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, 
     """Matrices lo..hi of a batch, each as it would be alone."""
     panels = uses_panels(f, size, ta, m, n, k)
     if panels:
-        packed = panel_bytes(f, size, k) if b_is_copied(tb, m, ldb) else 0
+        packed = panel_bytes(f, size, k) if b_is_copied(f, size, tb, m, n, ldb) else 0
     else:
         packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
     grain = max(1, 1048576 // max(1, m * n * k))
