@@ -112,7 +112,23 @@ class _Vectors:
 
 @intrinsic(prefer_literal=True)
 def product_tile(  # type: ignore[no-untyped-def]
-    typing_context, dtype, vectors, k, a, row_step, step, b, b_step, c, ldc, rows, columns, acc, bias, ahead, ahead_step
+    typing_context,
+    dtype,
+    vectors,
+    k,
+    a,
+    row_step,
+    step,
+    b,
+    b_step,
+    c,
+    ldc,
+    rows,
+    columns,
+    acc,
+    bias,
+    ahead,
+    ahead_step,
 ):
     """c (rows <= ROWS, columns) = or += a b, then + bias; all addresses, all steps in elements.
 

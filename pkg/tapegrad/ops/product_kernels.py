@@ -1,13 +1,15 @@
-"""Kernels of the products: BLAS calls on blocks of the result.
+"""Kernels of the products: panels by a kernel of our own, or BLAS calls on blocks of the result.
 
-Floating-point products go to BLAS with one thread; we cut the result into blocks ourselves.
-**The blocks are a function of the sizes alone**, so one thread and many give the same bits,
-and a matrix multiplied alone or inside a batch does too. A bias is added after the product with a
-rounding of its own. Accumulating a gradient is BLAS's beta = 1.
+With 512-bit vectors our own kernel (`native/panels.py`) takes the products of more than a million
+multiply-adds, where it needs 0.55 to 0.9 of OpenBLAS's time (128 x 512 by 512 x 512: 380 us against 500),
+and most of `a b^T`, OpenBLAS's weakest layout; the rest goes to BLAS, with one thread. We cut the
+result ourselves. **How is a function of sizes, dtype and CPU alone**, so one thread and many give the
+same bits, and a matrix multiplied alone or inside a batch does too. A bias is added after the
+product with a rounding of its own. Accumulating a gradient adds the product at the end as well.
 
-`a b^T` with small sizes is the one layout where OpenBLAS's small kernels are weak: transposing `b`
-first and multiplying plainly takes 0.6 to 0.85 of the time (128 x 64 by 10 x 64: 2.5 us against 3.9).
-A loop of our own in place of BLAS lost at every size from 4 x 4 x 4 up and so does not exist.
+Small `a b^T` in BLAS: transposing `b` first and multiplying plainly takes 0.6 to 0.85 of the time
+(128 x 64 by 10 x 64: 2.5 us against 3.9). A loop of our own below that lost at every size from
+4 x 4 x 4 up and so does not exist.
 """
 
 from __future__ import annotations
@@ -126,16 +128,20 @@ def gemm_block(f, item, size, c, ldc, a, lda, ta, b, ldb, tb, m, n, k, acc, scra
 # ---- panels: products by our own kernel (`native/panels.py`) -------------------------------------
 
 
-def uses_panels(f, size, ta, m, n, k):
+def uses_panels(f, size, ta, tb, m, n, k):
     """Whether our own kernel is the faster one, where there is one; a function of the sizes and the CPU."""
     table = pointer(f[FRAME_BLAS], int64)
-    if table[PANELS + (0 if size == 4 else 1)] == 0 or k == 0 or n == 0:
+    if table[PANELS + (0 if size == 4 else 1)] == 0 or k == 0 or n == 0 or m == 0:
         return False
-    return panels_win(ta, m, n, k)
+    return panels_win(ta, tb, m, n, k)
 
 
-def panels_win(ta, m, n, k):
-    return m >= 16
+def panels_win(ta, tb, m, n, k):
+    if m * n * k > 1000000:  # up to here OpenBLAS has kernels that copy nothing
+        return True
+    if ta != 0 or tb == 0 or m < 16 or k < 32:
+        return False
+    return n >= 32 or (m >= 64 and n >= 8 and k >= 256)
 
 
 def b_is_copied(f, size, tb, m, n, ldb):
@@ -149,8 +155,8 @@ def b_is_copied(f, size, tb, m, n, ldb):
 
 def panels_of(f, size, n):
     """Panels of up to three vectors, as equal as they get."""
-    vectors = (n * size + pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES] - 1) // pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES]
-    return (vectors + 2) // 3
+    vector = pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES]
+    return ((n * size + vector - 1) // vector + 2) // 3
 
 
 def panel_start(f, size, n, panel):
@@ -227,7 +233,7 @@ def panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, 
 
 def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias):
     """Work items lo..hi of a contiguous result, or the planning answer; bias is an address or 0."""
-    if uses_panels(f, size, ta, m, n, k):
+    if uses_panels(f, size, ta, tb, m, n, k):
         if lo == -1:
             return plan_panels(f, size, b_is_copied(f, size, tb, m, n, ldb), m, n, k)
         panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, f[FRAME_SCRATCH])
@@ -272,7 +278,22 @@ def mm_da_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], w[7], 1 - w[6], m, k, n, f[FRAME_ACC], 0
+        f,
+        lo,
+        hi,
+        w[3],
+        f[FRAME_GX],
+        f[FRAME_OUT],
+        n,
+        0,
+        f[FRAME_IN],
+        w[7],
+        1 - w[6],
+        m,
+        k,
+        n,
+        f[FRAME_ACC],
+        0,
     )
 
 
@@ -280,7 +301,22 @@ def mm_db_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_IN], w[5], 1 - w[4], f[FRAME_OUT], n, 0, k, n, m, f[FRAME_ACC], 0
+        f,
+        lo,
+        hi,
+        w[3],
+        f[FRAME_GX],
+        f[FRAME_IN],
+        w[5],
+        1 - w[4],
+        f[FRAME_OUT],
+        n,
+        0,
+        k,
+        n,
+        m,
+        f[FRAME_ACC],
+        0,
     )
 
 
@@ -290,7 +326,7 @@ def mm_db_kernel(f, lo, hi):
 
 def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, k, acc):
     """Matrices lo..hi of a batch, each as it would be alone."""
-    panels = uses_panels(f, size, ta, m, n, k)
+    panels = uses_panels(f, size, ta, tb, m, n, k)
     if panels:
         packed = panel_bytes(f, size, k) if b_is_copied(f, size, tb, m, n, ldb) else 0
     else:
