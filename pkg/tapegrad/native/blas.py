@@ -28,8 +28,8 @@ __all__ = ["ROUTINES", "SGEMM", "call_table", "require_blas", "table_address", "
 ROUTINES = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot", "saxpy", "daxpy", "sger", "dger")
 SGEMM, DGEMM, SGEMV, DGEMV, SDOT, DDOT, SAXPY, DAXPY, SGER, DGER = range(len(ROUTINES))
 
-# After them: per dtype the address of the kernel of `panels.py`, or 0, and the bytes of its vectors.
-PANELS, VECTOR_BYTES = len(ROUTINES), len(ROUTINES) + 2
+# After them: per dtype the address of the kernel of `panels.py`, or 0.
+PANELS = len(ROUTINES)
 
 _lock = threading.Lock()
 _table: ctypes.Array[ctypes.c_int64] | None = None
@@ -48,7 +48,6 @@ def table_address(real: dtype = float32) -> int:
     slot = PANELS + (real is not float32)
     if table[slot] == 0 and real in (float32, float64) and panels_pay():
         table[slot] = compile_kernel(panel_kernel, {"T": real}, f"panel.{real.name}")
-        table[VECTOR_BYTES] = 64
     return ctypes.addressof(table)
 
 
@@ -80,7 +79,7 @@ def call_table() -> ctypes.Array[ctypes.c_int64]:
                 ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value or 0
                 for name in ROUTINES
             ]
-            _table = (ctypes.c_int64 * (len(ROUTINES) + 3))(*addresses)
+            _table = (ctypes.c_int64 * (len(ROUTINES) + 2))(*addresses)
             for listener in _listeners:
                 listener(ctypes.addressof(_table))
         return _table

@@ -241,7 +241,7 @@ def call_int(typing_context, address, word):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def call_words(typing_context, address, words):  # type: ignore[no-untyped-def]
+def call_words(typing_context, address, lo, hi, words):  # type: ignore[no-untyped-def]
     """Calls a kernel on a frame of these words, which live for the call."""
     if not isinstance(words, types.BaseTuple):
         raise TypingError(f"call_words takes a tuple of integers, not {words}")
@@ -250,11 +250,12 @@ def call_words(typing_context, address, words):  # type: ignore[no-untyped-def]
     def make(context, builder, sig, args):  # type: ignore[no-untyped-def]
         place = cgutils.alloca_once(builder, _I64, size=len(words))
         for i in range(len(words)):
-            builder.store(builder.extract_value(args[1], i), builder.gep(place, [_I32(i)]))
+            builder.store(builder.extract_value(args[3], i), builder.gep(place, [_I32(i)]))
         kernel = _function_at(builder, args[0], _I64, [_I64.as_pointer(), _I64, _I64])
-        return builder.call(kernel, [place, _I64(0), _I64(0)])
+        return builder.call(kernel, [place, args[1], args[2]])
 
-    return types.int64(types.int64, frame), make
+    i = types.int64
+    return i(i, i, i, frame), make
 
 
 def _call_gemm(symbol: str, real: Any) -> Any:

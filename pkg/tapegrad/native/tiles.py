@@ -132,7 +132,8 @@ def product_tile(  # type: ignore[no-untyped-def]
 ):
     """c (rows <= ROWS, columns) = or += a b, then + bias; all addresses, all steps in elements.
 
-    b has whole vectors of columns: a masked load in the loop costs 6 %. The line at `ahead`, which moves on by ahead_step bytes, is fetched at each step for later."""
+    b has whole vectors of columns: a masked load in the loop costs 6 %. The line at `ahead`, which moves
+    on by ahead_step bytes, is fetched at each step for later."""
     real = _real(dtype)
     if not isinstance(vectors, types.IntegerLiteral):
         raise TypingError("the width of a tile is a constant")

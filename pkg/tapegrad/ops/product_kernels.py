@@ -17,12 +17,9 @@ from __future__ import annotations
 from .._layout import FRAME_ACC, FRAME_BLAS, FRAME_EXT, FRAME_GX, FRAME_IN, FRAME_OUT, FRAME_SCRATCH
 from ..dtypes import float32 as T
 from ..dtypes import int64
-from ..native.blas import PANELS, VECTOR_BYTES
-from ..native.panels import DEPTH
-from ..native.symbols import call_dgemm, call_sgemm, call_words, pointer
+from ..native.blas import PANELS
+from ..native.symbols import address_of, call_dgemm, call_sgemm, call_words, pointer
 from .fold import chunks_of, plan_items
-
-ROW_BLOCK = 256  # rows of a work item of our own kernel
 
 # ---- blocks: how a result of m x n with inner size k is cut -------------------------------------
 
@@ -125,119 +122,23 @@ def gemm_block(f, item, size, c, ldc, a, lda, ta, b, ldb, tb, m, n, k, acc, scra
     )
 
 
-# ---- panels: products by our own kernel (`native/panels.py`) -------------------------------------
+# ---- products of two matrices --------------------------------------------------------------------
 
 
-def uses_panels(f, size, ta, tb, m, n, k):
-    """Whether our own kernel is the faster one, where there is one; a function of the sizes and the CPU."""
-    table = pointer(f[FRAME_BLAS], int64)
-    if table[PANELS + (0 if size == 4 else 1)] == 0 or k == 0 or n == 0 or m == 0:
-        return False
-    return panels_win(ta, tb, m, n, k)
-
-
-def panels_win(ta, tb, m, n, k):
-    if m * n * k > 1000000:  # up to here OpenBLAS has kernels that copy nothing
-        return True
-    if ta != 0 or tb == 0 or m < 16 or k < 32:
-        return False
-    return n >= 32 or (m >= 64 and n >= 8 and k >= 256)
-
-
-def b_is_copied(f, size, tb, m, n, ldb):
-    """Whether panels of b are copied first.
-
-    Transposed ones must be, and those that do not end with a vector; others are where their rows lie
-    far apart, which the first cache takes badly.
-    """
-    return tb != 0 or n * size % pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES] != 0 or (m >= 64 and ldb >= 256)
-
-
-def panels_of(f, size, n):
-    """Panels of up to three vectors, as equal as they get."""
-    vector = pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES]
-    return ((n * size + vector - 1) // vector + 2) // 3
-
-
-def panel_start(f, size, n, panel):
-    lanes = pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES] // size
-    vectors = (n + lanes - 1) // lanes
-    return min(n, panel * vectors // ((vectors + 2) // 3) * lanes)
-
-
-def panel_bytes(f, size, k):
-    vector = pointer(f[FRAME_BLAS], int64)[VECTOR_BYTES]
-    lanes = vector // size
-    return (min(k, DEPTH) + lanes - 1) // lanes * lanes * 3 * vector
-
-
-def row_blocks(m):
-    return max(1, m // ROW_BLOCK)
-
-
-def row_start(m, block):
-    return m if block == row_blocks(m) else m // row_blocks(m) // 8 * 8 * block
-
-
-def panel_grain(items, m, n, k):
-    """Work items of a chunk of some 8 million multiply-adds."""
-    return max(1, (items * 8388608 + m * n * k - 1) // (m * n * k))
-
-
-def plan_panels(f, size, copied, m, n, k):
-    items = panels_of(f, size, n) * row_blocks(m)
-    grain = panel_grain(items, m, n, k)
-    return plan_items(f, items, grain, panel_bytes(f, size, k) * chunks_of(items, grain) if copied else 0, 1)
-
-
-def panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, scratch):
-    """Work items lo..hi: panel after panel, of each all blocks of rows."""
-    table = pointer(f[FRAME_BLAS], int64)
-    kernel = table[PANELS + (0 if size == 4 else 1)]
-    row_step = lda if ta == 0 else 1
-    step = 1 if ta == 0 else lda
-    blocks = row_blocks(m)
-    copied = b_is_copied(f, size, tb, m, n, ldb)
-    if copied and hi - lo < panels_of(f, size, n) * blocks:  # a chunk has its own room for a panel
-        scratch += lo // panel_grain(panels_of(f, size, n) * blocks, m, n, k) * panel_bytes(f, size, k)
-    item = lo
-    while item < hi:
-        panel = item // blocks
-        first = item % blocks
-        last = min(blocks, first + hi - item)
-        j = panel_start(f, size, n, panel)
-        columns = panel_start(f, size, n, panel + 1) - j
-        i = row_start(m, first)
-        call_words(
-            kernel,
-            (
-                size,
-                c + (i * n + j) * size,
-                n,
-                a + i * row_step * size,
-                row_step,
-                step,
-                b + j * (1 if tb == 0 else ldb) * size,
-                ldb,
-                tb,
-                row_start(m, last) - i,
-                columns,
-                k,
-                acc,
-                bias + j * size if bias != 0 else 0,
-                scratch if copied else 0,
-            ),
-        )
-        item += last - first
+def by_panels(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, scratch):
+    """What our own kernel answers (`native/panels.py`); negative where BLAS is to do it."""
+    kernel = pointer(f[FRAME_BLAS], int64)[PANELS + (0 if size == 4 else 1)]
+    if kernel == 0:
+        return -1
+    words = (address_of(f), size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, scratch)
+    return call_words(kernel, lo, hi, words)
 
 
 def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias):
     """Work items lo..hi of a contiguous result, or the planning answer; bias is an address or 0."""
-    if uses_panels(f, size, ta, tb, m, n, k):
-        if lo == -1:
-            return plan_panels(f, size, b_is_copied(f, size, tb, m, n, ldb), m, n, k)
-        panel_items(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, f[FRAME_SCRATCH])
-        return 0
+    status = by_panels(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, f[FRAME_SCRATCH])
+    if status >= 0:
+        return status
     if lo == -1:
         items = block_count(m, n, k) if k > 0 else min(1, m * n)
         return plan_items(f, items, 1, n * k * size if packs(m, n, k, ta, tb) != 0 else 0, 1)
@@ -326,10 +227,9 @@ def mm_db_kernel(f, lo, hi):
 
 def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, k, acc):
     """Matrices lo..hi of a batch, each as it would be alone."""
-    panels = uses_panels(f, size, ta, tb, m, n, k)
-    if panels:
-        packed = panel_bytes(f, size, k) if b_is_copied(f, size, tb, m, n, ldb) else 0
-    else:
+    packed = by_panels(f, -2, 0, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, 0, 0)
+    panels = packed >= 0
+    if not panels:
         packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
     grain = max(1, 1048576 // max(1, m * n * k))
     if lo == -1:
@@ -342,8 +242,7 @@ def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, 
         right = b + i * sb * size
         place = c + i * m * n * size
         if panels:
-            count = panels_of(f, size, n) * row_blocks(m)
-            panel_items(f, 0, count, size, place, left, lda, ta, right, ldb, tb, m, n, k, acc, 0, scratch)
+            by_panels(f, 0, -1, size, place, left, lda, ta, right, ldb, tb, m, n, k, acc, 0, scratch)
         else:
             for item in range(blocks):
                 gemm_block(f, item, size, place, n, left, lda, ta, right, ldb, tb, m, n, k, acc, scratch)
