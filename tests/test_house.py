@@ -23,10 +23,14 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
-    ("tensor", {"_tensor", "_views"}),
+    ("tensor", {"_tensor", "_views", "_modes"}),
     ("autograd", {"autograd"}),
     ("programs", {"program"}),
-    ("tensor functions", {"api"}),
+    (
+        "tensor functions",
+        {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
+        | {"_wiring", "api"},
+    ),
     ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),
@@ -38,14 +42,20 @@ DOORS = {"native", "cuda"}  # the only packages that may import Numba and llvmli
 # a limit of their own.
 FILE_LIMIT = 400
 LARGER = {
-    "_tensor.pyx": 2300,
+    # One extension module: its recorders call each other without Python in between, and C functions of
+    # another module are reached through a table that the C compiler cannot inline.
+    "_tensor.pyx": 2400,
     "_views.pyx": 500,
     "autograd/_engine.pyx": 560,
-    "ops/arithmetic.py": 440,
+    # A family each: its formulas or kernels, and their declarations right behind them.
+    "ops/arithmetic.py": 460,
+    "ops/indexing_kernels.py": 500,
+    "ops/reduction.py": 500,
+    # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "ops/loops.py": 470,
-    "tape/sweep.py": 450,
+    "tape/sweep.py": 470,
 }
-PACKAGE_LIMIT = 20_000
+PACKAGE_LIMIT = 26_000  # the whole spine, its docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -8,7 +8,7 @@ Names, semantics and random numbers are PyTorch's; see README for what is there.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import api as _api
 from . import autograd
@@ -16,24 +16,28 @@ from .api import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-for _name in dir(_api):
-    if not _name.startswith("_"):
-        globals()[_name] = getattr(_api, _name)
+_LAZY = ("cuda", "examples", "io", "native", "nn", "optim", "testing", "utils")
+_FROM_IO = ("load", "save")
 
-_LAZY = ("nn", "optim", "utils", "native", "cuda", "examples", "io", "testing")
-_FROM_IO = ("save", "load")
+__all__ = [*_api.__all__, "__version__", "autograd", "load", "nn", "optim", "save", "utils"]
 
+if TYPE_CHECKING:
+    from . import cuda as cuda
+    from . import nn as nn
+    from . import optim as optim
+    from . import utils as utils
+    from .io import load, save
+else:
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _FROM_IO:
-        return getattr(importlib.import_module(f"{__name__}.io"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name in _FROM_IO:
+            return getattr(importlib.import_module(f"{__name__}.io"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_FROM_IO})
-
-
-__all__ = [*(n for n in dir(_api) if not n.startswith("_")), "autograd"]
+    own = (name for name in globals() if not name.startswith("_") or name.startswith("__"))
+    hidden = {"importlib", "TYPE_CHECKING", "Any", "annotations", "api"}
+    return sorted({*own, *_LAZY, *_FROM_IO} - hidden)

@@ -1,4 +1,4 @@
-"""Functions that make tensors from sizes, numbers, sequences and NumPy arrays."""
+"""Functions that make tensors from sizes and numbers; `_from_data` has those that take data."""
 
 from __future__ import annotations
 
@@ -7,44 +7,26 @@ from typing import Any
 import numpy as np
 
 from . import _tensor
+from ._default_dtype import check_dtype, get_default_dtype
 from ._device import require_cpu
-from ._tensor import Tensor, from_numpy
-from .dtypes import DTYPES, bool_, dtype, float32, float64, from_numpy_dtype, int64
-
+from ._from_data import tensor
+from ._tensor import Tensor
+from .dtypes import bool_, dtype, int64
 from .ops import factory
 
 __all__ = [
     "arange",
-    "as_tensor",
-    "asarray",
     "empty",
     "empty_like",
     "eye",
-    "from_numpy",
     "full",
     "full_like",
-    "get_default_dtype",
     "linspace",
     "ones",
     "ones_like",
-    "scalar_tensor",
-    "set_default_dtype",
-    "tensor",
     "zeros",
     "zeros_like",
 ]
-
-
-def get_default_dtype() -> dtype:
-    """The type that floating point numbers get: float32 unless `set_default_dtype` changed it."""
-    return DTYPES[_tensor.get_default_dt()]
-
-
-def set_default_dtype(d: dtype) -> None:
-    """Sets the type of new floating point tensors; TypeError unless it is float32 or float64."""
-    if d is not float32 and d is not float64:
-        raise TypeError(f"only floating-point types are supported as the default type, got {d}")
-    _tensor.set_hook("default_dt", d.index)
 
 
 def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
@@ -57,21 +39,6 @@ def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
                 f"{name}(): argument 'size' (position {i + 1}) must be tuple of ints, not {type(n).__name__}"
             )
     return tuple(n.__index__() for n in size)
-
-
-def check_dtype(name: str, d: Any, default: dtype | None = None) -> dtype:
-    """A dtype argument, or the default; TypeError for anything else."""
-    if d is None:
-        return default if default is not None else get_default_dtype()
-    if not isinstance(d, dtype):
-        if d is float:
-            return get_default_dtype()
-        if d is int:
-            return int64
-        if d is bool:
-            return bool_
-        raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(d).__name__}")
-    return d
 
 
 def _finish(t: Tensor, requires_grad: bool) -> Tensor:
@@ -97,7 +64,9 @@ def empty(
     return _finish(_tensor.empty(_sizes("empty", size), check_dtype("empty", dtype).index), requires_grad)
 
 
-def zeros(*size: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None) -> Tensor:
+def zeros(
+    *size: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Tensor:
     """Zeros.
 
     >>> import tapegrad as torch
@@ -108,7 +77,9 @@ def zeros(*size: Any, dtype: dtype | None = None, device: Any = None, requires_g
     return _finish(_tensor.zeros(_sizes("zeros", size), check_dtype("zeros", dtype).index), requires_grad)
 
 
-def ones(*size: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None) -> Tensor:
+def ones(
+    *size: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None
+) -> Tensor:
     """Ones.
 
     >>> import tapegrad as torch
@@ -120,7 +91,9 @@ def ones(*size: Any, dtype: dtype | None = None, device: Any = None, requires_gr
     return _finish(_tensor.copy_(t, 1), requires_grad)
 
 
-def full(size: Any, fill_value: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full(
+    size: Any, fill_value: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A tensor filled with one number; its dtype follows the number unless given.
 
     >>> import tapegrad as torch
@@ -130,7 +103,7 @@ def full(size: Any, fill_value: Any, *, dtype: dtype | None = None, device: Any 
     require_cpu(device)
     if dtype is None:
         dtype = _scalar_dtype(fill_value)
-    t = _tensor.empty(_sizes("full", (size,) if not isinstance(size, int) else (size,)), check_dtype("full", dtype).index)
+    t = _tensor.empty(_sizes("full", (size,)), check_dtype("full", dtype).index)
     return _finish(_tensor.copy_(t, fill_value), requires_grad)
 
 
@@ -153,31 +126,56 @@ def _like(name: str, t: Any) -> Tensor:
     return t
 
 
-def empty_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Uninitialised, in the shape and dtype of another tensor."""
     _like("empty_like", input)
     return empty(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def zeros_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+def zeros_like(
+    input: Tensor,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Zeros in the shape and dtype of another tensor."""
     _like("zeros_like", input)
     return zeros(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+def ones_like(
+    input: Tensor,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """Ones in the shape and dtype of another tensor."""
     _like("ones_like", input)
     return ones(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """One number in the shape and dtype of another tensor."""
     _like("full_like", input)
     return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def arange(*args: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, **named: Any) -> Tensor:
+def arange(
+    *args: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, **named: Any
+) -> Tensor:
     """`arange(end)`, `arange(start, end, step=1)`: numbers from start to before end.
 
     int64 if all arguments are integers, else the default floating type. RuntimeError for a step of
@@ -211,7 +209,9 @@ def arange(*args: Any, dtype: dtype | None = None, device: Any = None, requires_
     return _finish(made, requires_grad)
 
 
-def linspace(start: Any, end: Any, steps: int, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: Any, end: Any, steps: int, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`steps` numbers from start to end, both included, counted from both ends as PyTorch does.
 
     >>> import tapegrad as torch
@@ -226,7 +226,9 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: dtype | None = None, de
     return _finish(made, requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int, m: int | None = None, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """The identity matrix of n rows and m (n) columns.
 
     >>> import tapegrad as torch
@@ -237,138 +239,6 @@ def eye(n: int, m: int | None = None, *, dtype: dtype | None = None, device: Any
     require_cpu(device)
     made: Tensor = factory.eye_op(n=n, m=n if m is None else m, dtype=check_dtype("eye", dtype))
     return _finish(made, requires_grad)
-
-
-def _leaf_numbers(data: Any) -> Any:
-    """Nested sequences as a NumPy array, with PyTorch's errors for ragged ones."""
-    if isinstance(data, Tensor):
-        return data._array()
-    if isinstance(data, (list, tuple)):
-        if any(isinstance(x, (Tensor, list, tuple)) for x in data):
-            items = [_leaf_numbers(x) for x in data]
-            sizes = [np.shape(x) for x in items]
-            for i, s in enumerate(sizes):
-                if s != sizes[0]:
-                    if len(s) != len(sizes[0]):
-                        raise TypeError("not a sequence") if not s else ValueError(
-                            f"expected sequence of length {len(items)} at dim 1 (got {len(s)})"
-                        )
-                    dim = next(k for k in range(len(s)) if s[k] != sizes[0][k])
-                    raise ValueError(
-                        f"expected sequence of length {sizes[0][dim]} at dim {dim + 1} (got {s[dim]})"
-                    )
-                del i
-            return np.stack([np.asarray(x) for x in items]) if items else np.empty((0,))
-        for x in data:
-            if not isinstance(x, (int, float, bool, np.generic)):
-                if isinstance(x, np.ndarray):
-                    return np.stack([np.asarray(y) for y in data])
-                raise TypeError(f"new(): invalid data type '{type(x).__name__}'")
-        if data and all(isinstance(x, (bool, np.bool_)) for x in data):
-            return np.array(data, dtype=np.bool_)
-        if any(isinstance(x, (float, np.floating)) for x in data) or not data:
-            return np.array(data, dtype=np.float64).view(_PythonFloats)
-        try:
-            return np.array(data, dtype=np.int64)
-        except OverflowError:
-            raise RuntimeError("Overflow when unpacking long long") from None
-    return data
-
-
-class _PythonFloats(np.ndarray):
-    """Marks numbers that came from Python floats: they take the default floating type."""
-
-
-def _has_python_floats(data: Any) -> bool:
-    if isinstance(data, (list, tuple)):
-        return any(_has_python_floats(x) for x in data) if data else True
-    return isinstance(data, float) and not isinstance(data, np.generic)
-
-
-def tensor(
-    data: Any,
-    *,
-    dtype: dtype | None = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    pin_memory: bool = False,
-) -> Tensor:
-    """A tensor with a copy of `data`: a number, nested sequences of numbers, an array, a tensor.
-
-    Floats become the default floating type, integers int64, arrays keep their type. TypeError for
-    data that are not numbers, ValueError for ragged sequences.
-
-    >>> import tapegrad as torch
-    >>> torch.tensor([[1, 2], [3, 4]])
-    tensor([[1, 2],
-            [3, 4]])
-    """
-    require_cpu(device)
-    if isinstance(data, Tensor):
-        if dtype is None:
-            dtype = data.dtype
-        array = data._array()
-    elif isinstance(data, np.ndarray):
-        array = data
-    elif isinstance(data, (bool, np.bool_)):
-        array = np.array(data, dtype=np.bool_)
-    elif isinstance(data, np.generic):
-        array = np.asarray(data)
-        if isinstance(data, float) and dtype is None:
-            dtype = float64
-    elif isinstance(data, float):
-        array = np.array(data)
-        dtype = dtype or get_default_dtype()
-    elif isinstance(data, int):
-        try:
-            array = np.array(data, dtype=np.int64)
-        except OverflowError:
-            raise RuntimeError("Overflow when unpacking long long") from None
-    elif isinstance(data, (list, tuple)):
-        array = np.asarray(_leaf_numbers(data))
-        if dtype is None and array.dtype == np.float64 and _has_python_floats(data):
-            dtype = get_default_dtype()
-    elif hasattr(data, "__array__"):
-        array = np.asarray(data)
-    elif hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (str, bytes, dict, set)):
-        return tensor(list(data), dtype=dtype, requires_grad=requires_grad)
-    else:
-        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
-    d = check_dtype("tensor", dtype, from_numpy_dtype(array.dtype) if dtype is None else None)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"can't convert np.ndarray of type {array.dtype}.")
-    t = _tensor.empty(array.shape, d.index)
-    if t.numel():
-        np.copyto(t._array(), array, casting="unsafe")
-    return _finish(t, requires_grad)
-
-
-def scalar_tensor(s: Any, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """A number as a tensor without dimensions, in the default floating type unless told otherwise."""
-    return tensor(s, dtype=dtype or get_default_dtype(), device=device, requires_grad=requires_grad)
-
-
-def as_tensor(data: Any, dtype: dtype | None = None, device: Any = None) -> Tensor:
-    """`data` as a tensor, without a copy where it is a tensor or an array of that dtype already.
-
-    >>> import tapegrad as torch
-    >>> t = torch.ones(2)
-    >>> torch.as_tensor(t) is t
-    True
-    """
-    require_cpu(device)
-    if isinstance(data, Tensor):
-        return data if dtype is None else _tensor.cast(data, check_dtype("as_tensor", dtype).index)
-    if isinstance(data, np.ndarray) and all(s >= 0 for s in data.strides):
-        t = from_numpy(data)
-        return t if dtype is None else _tensor.cast(t, check_dtype("as_tensor", dtype).index)
-    return tensor(data, dtype=dtype)
-
-
-def asarray(obj: Any, *, dtype: dtype | None = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
-    """`obj` as a tensor, sharing memory unless `copy` is True."""
-    t = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
-    return _finish(t, requires_grad)
 
 
 def legacy_constructor(self: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -397,6 +267,3 @@ def typed_constructor(d: dtype, name: str) -> Any:
     construct.__name__ = construct.__qualname__ = name
     construct.__doc__ = f"A tensor of {d.name} from sizes or from data; `torch.tensor(..., dtype=)` says it plainer."
     return construct
-
-
-__all__ += ["legacy_constructor", "typed_constructor"]

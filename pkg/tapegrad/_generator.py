@@ -205,12 +205,12 @@ class Generator:
         """CPU generators have no offset: RuntimeError, as in PyTorch."""
         raise RuntimeError("CPU Generator does not use offset")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         if not self._seeded:
             self.seed()
         return _restore, (type(self), self._words.tobytes())
 
-    def __deepcopy__(self, memo: dict) -> Generator:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Generator:
         return self.clone_state()
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import _tensor, _views
-from ._factories import tensor
+from ._from_data import tensor
 from ._tensor import Tensor
 from .dtypes import bool_, int64
 from .ops import indexing
@@ -20,7 +20,8 @@ __all__ = ["get", "set_"]
 def _basic(x: Tensor, steps: list[tuple[Any, ...]]) -> Tensor:
     """x after selects, slices and new dimensions; always a new view."""
     if not steps:
-        return _views.get_basic(x, Ellipsis)
+        whole: Any = _views.get_basic(x, Ellipsis)
+        return whole
     for kind, dim, *rest in steps:
         if kind == "select":
             x = _views.select(x, dim, *rest)

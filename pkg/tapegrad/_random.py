@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _tensor
+from ._default_dtype import check_dtype
 from ._device import require_cpu
-from ._factories import check_dtype
 from ._generator import Generator, default_generator
 from ._tensor import Tensor, from_numpy
 from .dtypes import dtype, int64
@@ -66,7 +66,8 @@ def _in_place(self: Tensor, plan: Callable[..., Draw], generator: Any) -> Tensor
             return _tensor.copy_(self, _new(draw, generator))
         _tensor.check_writable(self)
         return _fill(self, draw, generator)
-    order = sorted(range(self.ndim), key=lambda d: (-self.stride(d), d))
+    strides = self.stride()
+    order = sorted(range(self.ndim), key=lambda d: (-strides[d], d))
     shape = tuple(self.shape[d] for d in order)
     try:
         draw = plan(shape, self.dtype, contiguous=False)
@@ -77,7 +78,13 @@ def _in_place(self: Tensor, plan: Callable[..., Draw], generator: Any) -> Tensor
     return _tensor.copy_(self, filled.permute(*back) if self.ndim else filled)
 
 
-def rand(*size: Any, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any,
+    dtype: dtype | None = None,
+    device: Any = None,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Uniform numbers in [0, 1).
 
     >>> import tapegrad as torch
@@ -89,7 +96,13 @@ def rand(*size: Any, dtype: dtype | None = None, device: Any = None, generator: 
     return _new(draws.plan_rand(*size, dtype=check_dtype("rand", dtype)), generator, requires_grad)
 
 
-def randn(*size: Any, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *size: Any,
+    dtype: dtype | None = None,
+    device: Any = None,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Normal numbers of mean 0 and variance 1.
 
     >>> import tapegrad as torch
@@ -101,7 +114,14 @@ def randn(*size: Any, dtype: dtype | None = None, device: Any = None, generator:
     return _new(draws.plan_randn(*size, dtype=check_dtype("randn", dtype)), generator, requires_grad)
 
 
-def randint(*args: Any, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False, **named: Any) -> Tensor:
+def randint(
+    *args: Any,
+    dtype: dtype | None = None,
+    device: Any = None,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+    **named: Any,
+) -> Tensor:
     """`randint(high, size)` and `randint(low, high, size)`: integers in [low, high).
 
     >>> import tapegrad as torch
@@ -110,10 +130,19 @@ def randint(*args: Any, dtype: dtype | None = None, device: Any = None, generato
     tensor([4, 9, 3])
     """
     require_cpu(device)
-    return _new(draws.plan_randint(*args, dtype=check_dtype("randint", dtype, int64), **named), generator, requires_grad)
+    return _new(
+        draws.plan_randint(*args, dtype=check_dtype("randint", dtype, int64), **named), generator, requires_grad
+    )
 
 
-def randperm(n: int, *, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None, requires_grad: bool = False) -> Tensor:
+def randperm(
+    n: int,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    generator: Generator | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The numbers 0 to n - 1 in random order.
 
     >>> import tapegrad as torch
@@ -133,7 +162,15 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     return _new(draw, generator, False, () if p is not None else (input.detach().contiguous(),))
 
 
-def normal(mean: Any, std: Any = 1.0, size: Sequence[int] | None = None, *, dtype: dtype | None = None, device: Any = None, generator: Generator | None = None) -> Tensor:
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Sequence[int] | None = None,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    generator: Generator | None = None,
+) -> Tensor:
     """Normal numbers of this mean and standard deviation, numbers (with a size) or tensors."""
     require_cpu(device)
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
@@ -149,22 +186,44 @@ def normal(mean: Any, std: Any = 1.0, size: Sequence[int] | None = None, *, dtyp
     return _new(draws.plan_normal(mean, std, size, check_dtype("normal", dtype)), generator)
 
 
-def rand_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+def rand_like(
+    input: Tensor,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
     """`rand` in the shape and dtype of another tensor."""
-    return rand(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator)
+    return rand(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator
+    )
 
 
-def randn_like(input: Tensor, *, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, generator: Generator | None = None) -> Tensor:
+def randn_like(
+    input: Tensor,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Generator | None = None,
+) -> Tensor:
     """`randn` in the shape and dtype of another tensor."""
-    return randn(tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator)
+    return randn(
+        tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad, generator=generator
+    )
 
 
-def randint_like(input: Tensor, *bounds: int, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randint_like(
+    input: Tensor, *bounds: int, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`randint` in the shape and dtype of another tensor."""
     return randint(*bounds, tuple(input.shape), dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
 
 
-def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **named: float) -> Tensor:
+def uniform_(
+    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Generator | None = None, **named: float
+) -> Tensor:
     """In place: uniform numbers in [from, to)."""
     low = named.pop("from", from_)
     return _in_place(self, lambda shape, d: draws.plan_uniform_(shape, d, low, to), generator)

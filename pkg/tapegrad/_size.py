@@ -7,7 +7,7 @@ import math
 __all__ = ["Size"]
 
 
-class Size(tuple):
+class Size(tuple[int, ...]):
     """A tuple of sizes, as `Tensor.shape` gives it.
 
     >>> import tapegrad as torch

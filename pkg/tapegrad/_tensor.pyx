@@ -20,11 +20,11 @@ import numpy as np
 
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport (
-    Storage, storage_new, storage_release, storage_retain, storage_share, storage_try, storage_wrap,
+    Storage, storage_new, storage_release, storage_retain, storage_share, storage_wrap,
 )
 from tapegrad.tape._tape cimport (
     ext_params, ext_words, extension, kernel_t, op_row, record, record_drop_saved, record_extend,
-    record_new, record_release, record_retain, record_shape, ext_edges,
+    record_new, record_new_leaf, record_release, record_retain, record_shape, ext_edges,
 )
 
 from tapegrad import dtypes as _dtypes
@@ -58,7 +58,7 @@ cdef int BOOL = _dtypes.bool_.index
 cdef int INT64 = _dtypes.int64.index
 cdef int64_t[MAX_DTYPES] cast_op          # op that converts to this dtype
 cdef int64_t[16] operator_op              # ops behind the operators
-cdef list operator_function = [None] * 16 # or functions, where the op depends on the arguments
+cdef list operator_function = [None] * 16  # or functions, where the op depends on the arguments
 cdef int64_t view_op = -1
 cdef int64_t copy_slices_op = -1
 cdef int n_threads = 1
@@ -113,6 +113,19 @@ def _set_inference(bint mode):
 
 
 # ---------------------------------------------------------------- making tensors
+
+# The memory of a tensor before it has any: never freed, whatever is counted.
+cdef char[64] nothing_data
+cdef Storage nothing
+nothing.ptr = nothing_data
+nothing.nbytes = 0
+nothing.refs = <int64_t>1 << 60
+nothing.version = 0
+nothing.owner = NULL
+nothing.parent = NULL
+nothing.bucket = -1
+nothing.next = NULL
+
 
 cdef inline void set_contiguous_strides(Tensor t) noexcept:
     cdef int64_t step = 1
@@ -177,6 +190,8 @@ cdef Tensor tensor_over(Storage* st, char* data, int dt, int ndim, const int64_t
     for d in range(ndim):
         t.shape_[d] = shape[d]
         t.strides_[d] = strides[d]
+        if shape[d] > 1 and n > (<int64_t>1 << 60) // shape[d]:
+            raise RuntimeError(f"numel: integer multiplication overflow with sizes={[shape[d] for d in range(ndim)]}")
         n *= shape[d]
     t.numel_ = n
     t.contig = strides_contiguous(ndim, shape, strides)
@@ -308,10 +323,13 @@ cdef int64_t kernel_of(int64_t op, int64_t word, int role, int layout, int dt) e
 cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) except -1:
     """Runs a kernel over all its items: planned, in chunks, without the GIL when it is much."""
     cdef kernel_t k = <kernel_t><uintptr_t>address
-    cdef int64_t items = n, grain = HEAVY_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef int64_t items = n, grain = CHUNK_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef bint parallel = n_threads > 1
     cdef Storage* scratch = NULL
     f[FRAME_BLAS] = blas_table
-    if kind == KIND_STRUCTURED:
+    if kind == KIND_POINTWISE:
+        parallel = parallel and n >= PARALLEL_ELEMENTS
+    else:
         f[FRAME_GRAIN] = 1
         f[FRAME_SCRATCH_BYTES] = 0
         f[FRAME_PHASES] = 1
@@ -333,10 +351,10 @@ cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) excep
     else:
         for phase in range(phases):
             f[FRAME_PHASE] = phase
-            if n_threads > 1:
+            if parallel:
                 try:
                     status = run_parallel(address, <int64_t><uintptr_t>f, items, grain)
-                except:
+                except BaseException:
                     if scratch != NULL:
                         storage_release(scratch)
                     raise
@@ -384,7 +402,7 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
         return 0
     if PyFloat_Check(value):
         x = PyFloat_AS_DOUBLE(value)
-        if not (-9.3e18 < x < 9.3e18):
+        if not (-9223372036854775808.0 <= x < 9223372036854775808.0):
             raise RuntimeError(f"value cannot be converted to type {type_name(dt)} without overflow")
         i = <int64_t>x
     else:
@@ -435,6 +453,9 @@ cdef inline bint needs_grad(Tensor t) except -1:
 cdef int refresh(Tensor t) except -1:
     """The base of this view got a new history by an in-place op: so does the view."""
     t.base_history = t.base.history
+    if t.st != t.base.st:               # one of the two was given other memory through .data
+        t.base = None
+        return 0
     if not needs_grad(t.base):
         return 0
     set_history(t, view_record_from_base(t))
@@ -450,7 +471,7 @@ cdef inline void set_history(Tensor t, int64_t i) noexcept:
 
 
 cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
-    cdef int64_t i = record_new()
+    cdef int64_t i = record_new_leaf()
     cdef int64_t* r = record(i)
     r[REC_OP] = (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
     r[REC_FLAGS] = FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
@@ -515,12 +536,8 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     """A record that shows t as a view of its (contiguous) base."""
     cdef Tensor base = t.base
     cdef int64_t* r
-    cdef int64_t* w
-    cdef int d
     cdef int64_t i, e
-    if not base.contig:
-        raise RuntimeError("tapegrad records in-place changes of views of contiguous tensors only; "
-                           "call .contiguous() or .clone() on the tensor before taking the view")
+    check_view(t)
     e = edge_of(base)
     i = record_new()
     r = record(i)
@@ -532,6 +549,24 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     record_retain(e)
     r[REC_EDGE] = e
     return i
+
+
+cdef int check_view(Tensor t) except -1:
+    """RuntimeError unless t lies inside its base and the base has no gaps."""
+    cdef Tensor base = t.base
+    cdef int64_t first, last
+    cdef int d
+    if not base.contig:
+        raise RuntimeError("tapegrad records in-place changes of views of contiguous tensors only; "
+                           "call .contiguous() or .clone() on the tensor before taking the view")
+    first = (t.data_ - base.data_) // itemsizes[t.dt]
+    last = first
+    for d in range(t.ndim_):
+        last += (t.shape_[d] - 1) * t.strides_[d]
+    if t.st != base.st or t.dt != base.dt or (t.numel_ > 0 and (first < 0 or last >= base.numel_)):
+        raise RuntimeError("the memory of this view, or of the tensor that it is a view of, was exchanged through "
+                           ".data: the two have no common history any more")
+    return 0
 
 
 cdef void put_geometry(int64_t* w, Tensor t, Tensor base) noexcept:
@@ -552,10 +587,6 @@ cdef int rebase(Tensor t, int64_t i) except -1:
         set_history(t, i)
         t.history += 1
         return 0
-    if not base.contig:
-        record_release(i)
-        raise RuntimeError("tapegrad records in-place changes of views of contiguous tensors only; "
-                           "call .contiguous() or .clone() on the tensor before taking the view")
     old = edge_of(base)
     j = record_new()
     r = record(j)
@@ -658,7 +689,9 @@ cdef int copy_data(Tensor src, Tensor out) except -1:
     return 0
 
 
-cdef void make_plan(int64_t* plan, int n, PyObject** ts, int nd, const int64_t* shape, const int64_t* out_strides) noexcept:
+cdef void make_plan(
+    int64_t* plan, int n, PyObject** ts, int nd, const int64_t* shape, const int64_t* out_strides
+) noexcept:
     """Strides of all operands over the result's shape, adjacent dimensions merged where they can be."""
     cdef int64_t st[7][MAX_DIMS]
     cdef int k, d, dd, m, j
@@ -721,13 +754,12 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
     cdef int64_t plan[PLAN_WORDS]
     cdef int64_t shape[MAX_DIMS]
     cdef PyObject* ts[3]
-    cdef Tensor t, out, k0 = None, k1 = None, k2 = None, first = None
+    cdef Tensor t, out, k0 = None, _k1 = None, _k2 = None, first = None  # k: they keep ts alive
     cdef int k, d, dd, nd = 0, want, dt, out_dt, layout
     cdef int dim_dt = -1, zero_dt = -1, scalar_cat = -1, cat
     cdef int64_t numel, status, address, need, i, e, offset, param_bytes = 0, n_scalars = 0
     cdef int64_t* r
     cdef int64_t* ext
-    cdef int64_t* meta
     cdef char* slot
     cdef bint flat = True, requires = False, cloned = False
 
@@ -788,11 +820,12 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         if k == 0:
             k0 = t
         elif k == 1:
-            k1 = t
+            _k1 = t
         else:
-            k2 = t
+            _k2 = t
         ts[k] = <PyObject*>t
-        requires = requires or needs_grad(t)
+        if needs_grad(t):               # of each: a view may have to catch up with its base first
+            requires = True
         if first is None:
             first = t
             nd = t.ndim_
@@ -835,6 +868,8 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         out = tensor_new(out_dt, nd, shape)
     else:
         out = inplace
+        if inplace.base is not None and (requires or needs_grad(inplace)) and tg_grad_off == 0:
+            check_view(inplace)         # before anything is written
         if need & 1 and ts[0] == <PyObject*>inplace:
             k0 = data_copy(inplace)     # the derivative reads the value that is about to go
             cloned = True
@@ -894,6 +929,8 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         for k in range(n):
             if ts[k] == NULL:
                 memcpy(slot + offset, &scalars[k], 8)
+                if need & (1 << k):     # PyTorch saves such a number as a tensor, and frees it
+                    r[REC_FLAGS] |= FLAG_SAVES
                 r[REC_PTR + k] = <int64_t><uintptr_t>(slot + offset)
                 r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
                 offset += 8
@@ -1402,17 +1439,22 @@ cdef class Tensor:
     tensor([2., 4.])
     """
 
+    # Tensor.__new__ alone gives an empty float32 tensor.
     def __cinit__(self):
         self.rec = -1
+        self.st = &nothing
+        self.data_ = nothing_data
+        self.ndim_ = 1
+        self.strides_[0] = 1
+        self.contig = True
 
     def __dealloc__(self):
         if self.rec >= 0:
             record_release(self.rec)
-        if self.st != NULL:
-            storage_release(self.st)
+        storage_release(self.st)
 
     def __init__(self, *args, **kwargs):
-        if self.st == NULL:
+        if self.st == &nothing:
             legacy_constructor(self, args, kwargs)
 
     # A dict per tensor would cost more than the rest of it: made when a user sets an attribute.
@@ -1523,14 +1565,15 @@ cdef class Tensor:
 
     def requires_grad_(self, bint requires_grad=True):
         """Sets `requires_grad` in place; RuntimeError for integer tensors, and for turning it off on a non-leaf."""
-        cdef int64_t* r
         if requires_grad == needs_grad(self):
             return self
         if requires_grad:
             if category[self.dt] != 2:
                 raise RuntimeError("only Tensors of floating point dtype can require gradients")
             if self.inference and tg_inference == 0:
-                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+                raise RuntimeError(
+                    "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+                )
             self.requires = True
             if self.rec >= 0:
                 record(self.rec)[REC_FLAGS] |= FLAG_REQUIRES
@@ -1560,19 +1603,21 @@ cdef class Tensor:
     def grad(self, value):
         cdef int64_t* r
         cdef Tensor g
-        cdef PyObject* old
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                kind = type(value).__name__
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {kind}")
             g = value
             if g is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if g.dt != self.dt:
-                raise RuntimeError(f"assigned grad has data of a different type: expected "
-                                   f"{dtype_of[self.dt]}, got {dtype_of[g.dt]}")
+                raise RuntimeError(f"attempting to assign a gradient with dtype '{dtype_of[g.dt].name}' to a tensor "
+                                   f"with dtype '{dtype_of[self.dt].name}'. Please ensure that the gradient and the "
+                                   f"tensor have the same dtype")
             if not same_shape(self, g):
-                raise RuntimeError(f"assigned grad has data of a different size: expected {list(self.shape)}, "
-                                   f"got {list(g.shape)}")
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(g.shape)}' to a tensor of size "
+                                   f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the "
+                                   f"same size")
             if self.rec < 0:
                 leaf_record(self, self.requires)
         elif self.rec < 0:
@@ -1642,6 +1687,7 @@ cdef class Tensor:
             record_release(self.rec)
             self.rec = -1
         self.dt = other.dt
+        self.base = None                # and the views of this tensor find out when they look
         storage_retain(other.st)
         storage_release(self.st)
         self.st = other.st
@@ -1748,7 +1794,8 @@ cdef class Tensor:
 
     def __contains__(self, value):
         if classify(value) < 0 and not isinstance(value, Tensor):
-            raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(value)}.")
+            kind = type(value)
+            raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {kind}.")
         return bool((self == value).any().item())
 
     # ------------------------------------------------ operators
@@ -1886,7 +1933,7 @@ cdef class Tensor:
 def adopt(Tensor self not None, Tensor source not None):
     """Gives an empty instance the memory of `source`; for constructors."""
     cdef int d
-    if self.st != NULL:
+    if self.st != &nothing or self.rec >= 0:
         raise RuntimeError("the instance already has data")
     storage_retain(source.st)
     self.st = source.st
@@ -2027,7 +2074,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
     cdef Tensor t
     cdef int64_t strides[MAX_DIMS]
     cdef int nd, d, dt
-    cdef int64_t step = 1, numel
+    cdef int64_t step = 1
     if st == NULL:
         raise RuntimeError("this value was not saved")
     if k == 3:
@@ -2079,13 +2126,21 @@ cdef class Node:
     def __cinit__(self):
         self.rec = -1
 
+    def __init__(self):
+        raise TypeError("nodes come from Tensor.grad_fn")
+
     def __dealloc__(self):
         if self.rec >= 0:
             record_release(self.rec)
 
+    cdef int64_t* words(self) except NULL:
+        if self.rec < 0:
+            raise TypeError("nodes come from Tensor.grad_fn")
+        return record(self.rec)
+
     def name(self):
         """The operation's name in PyTorch's spelling, for example 'MulBackward0'."""
-        cdef int64_t* r = record(self.rec)
+        cdef int64_t* r = self.words()
         if r[REC_FLAGS] & FLAG_LEAF:
             return "AccumulateGrad"
         name = op_names[r[REC_OP] & 0xFFFF]
@@ -2098,7 +2153,9 @@ cdef class Node:
 
     def edges(self):
         """The records of the inputs, -1 where no gradient flows."""
-        cdef int64_t* r = record(self.rec)
+        cdef int64_t* r = self.words()
+        if r[REC_FLAGS] & FLAG_LEAF:
+            return []
         cdef int64_t op = r[REC_OP] & 0xFFFF
         cdef int64_t* ext
         if op_row(op)[OP_FLAGS] & OPFLAG_VARIADIC:
@@ -2135,8 +2192,6 @@ def record_view(int64_t i):
     cdef int64_t* ext
     cdef int64_t* w
     cdef int k, dt
-    cdef int64_t n
-    cdef Tensor t
     info = {"op": op, "flags": r[REC_FLAGS], "numel": r[REC_NUMEL], "dt": <int>((r[REC_OP] >> 24) & 0xFF),
             "compute": <int>((r[REC_OP] >> 32) & 0xFF),
             "shape": tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
@@ -2218,7 +2273,6 @@ def record_hooks(int64_t i):
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     return obj if isinstance(obj, Hooks) else None
-
 
 
 # ---------------------------------------------------------------- what the floors above attach

@@ -74,8 +74,8 @@ def set_printoptions(
 def get_printoptions() -> dict[str, Any]:
     """The present options, as keyword arguments of `set_printoptions`.
 
-    >>> import tapegrad as torch
-    >>> torch.get_printoptions()["precision"]
+    >>> from tapegrad._tensor_str import get_printoptions
+    >>> get_printoptions()["precision"]
     4
     """
     return asdict(_options)
@@ -86,7 +86,8 @@ def printoptions(**options: Any) -> Iterator[None]:
     """Other print options inside a `with` block, the old ones after it.
 
     >>> import tapegrad as torch
-    >>> with torch.printoptions(precision=1):
+    >>> from tapegrad._tensor_str import printoptions
+    >>> with printoptions(precision=1):
     ...     print(torch.tensor([0.25, 0.5]))
     tensor([0.2, 0.5])
     """

@@ -48,7 +48,7 @@ class dtype:
     def is_signed(self) -> bool:
         return self.name not in ("uint8", "bool")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[object, ...]:
         return (_by_name, (self.name,))
 
 

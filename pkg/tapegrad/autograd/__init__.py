@@ -59,7 +59,8 @@ def _first_gradients(roots: list[Tensor], gradients: Any) -> list[Tensor | None]
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
         if tuple(g.shape) != tuple(t.shape):
             raise RuntimeError(
-                f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of {t.shape}."
+                f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of "
+                f"{t.shape}."
             )
         if g.dtype is not t.dtype:
             given[k] = g.to(t.dtype)
@@ -77,7 +78,10 @@ def _run(
     if not create_graph:
         found: list[Tensor | None] | None = _engine.backward(roots, gradients, keep, inputs, accumulates)
         return found
-    ones = [_tensor.copy_(_tensor.empty(t.shape, t._dt), 1) if g is None else g for t, g in zip(roots, gradients, strict=True)]
+    ones = [
+        _tensor.copy_(_tensor.empty(t.shape, t._dt), 1) if g is None else g
+        for t, g in zip(roots, gradients, strict=True)
+    ]
     with enable_grad():
         return _graph.backward(roots, ones, keep, inputs, accumulates)
 
@@ -115,10 +119,18 @@ def backward(
     for k, t in enumerate(targets):
         if not t.requires_grad:
             raise RuntimeError(f"One of the differentiated Tensors does not require grad (inputs[{k}])")
-    for t, g in zip(targets, _run(roots, gradients, keep, create_graph, targets, False) or [], strict=True):
-        if g is not None:
-            g = g if create_graph else _tensor.clone(g)
-            t.grad = g if t.grad is None else t.grad + g
+    targets = list({id(t): t for t in targets}.values())
+    found = _run(roots, gradients, keep, create_graph, targets, True) or []
+    for t, g in zip(targets, found, strict=True):
+        if g is None or t.is_leaf or t.retains_grad:
+            continue  # the sweep itself accumulates there
+        if t.grad is None:
+            t.grad = g if create_graph else _tensor.clone(g)
+        elif create_graph:
+            t.grad = t.grad + g
+        else:
+            with no_grad():
+                t.grad += g
 
 
 def grad(
@@ -148,7 +160,9 @@ def grad(
     roots = _listed("outputs", outputs)
     targets = _listed("inputs", inputs)
     if materialize_grads and allow_unused is False:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     gradients = _first_gradients(roots, grad_outputs)
     for t in targets:
         if not t.requires_grad:

@@ -52,7 +52,10 @@ def gradcheck(
     args = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     checked = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, "
+            "but none of them have requires_grad=True."
+        )
     try:
         for which, y in enumerate(_outputs(func(*args))):
             if not y.requires_grad:
@@ -86,7 +89,10 @@ def _compare(
         first = _row(grad(y, x, seed, retain_graph=True, allow_unused=True)[0], n)
         second = _row(grad(y, x, seed, retain_graph=True, allow_unused=True)[0], n)
         if np.abs(first - second).max(initial=0.0) > nondet_tol:
-            raise GradcheckError("Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives different values")
+            raise GradcheckError(
+                "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
+                "gives different values"
+            )
         analytic[j] = first
     numeric = np.zeros((m, n))
     flat = x.data.reshape(-1) if x.is_contiguous() else None
@@ -136,7 +142,8 @@ def gradgradcheck(
     outputs = _outputs(func(*args))
     rng = np.random.default_rng(0)
     if grad_outputs is None:
-        seeds = [_tensor.from_numpy(rng.standard_normal(tuple(y.shape)).astype(y.dtype.numpy)).requires_grad_() for y in outputs]
+        drawn = (rng.standard_normal(tuple(y.shape)).astype(y.dtype.numpy) for y in outputs)
+        seeds = [_tensor.from_numpy(numbers).requires_grad_() for numbers in drawn]
     else:
         seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     count = len(args)

@@ -67,9 +67,8 @@ def compile_formula(
     """
     started = time.perf_counter()
     try:
-        from numba import cuda, types
-
         from cuda.core import Linker, LinkerOptions, ObjectCode
+        from numba import cuda, types
     except ImportError as error:
         raise ImportError("CUDA kernels need numba-cuda: pip install 'tapegrad[cuda]'") from error
     if not 1 <= n_args <= len(KERNELS):

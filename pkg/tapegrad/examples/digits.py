@@ -1,6 +1,6 @@
 """Handwritten digits: train a small classifier, measure it, save it and load it again.
 
-    python -m tapegrad.examples.digits --epochs 10 --plot curves.png
+    python -m tapegrad.examples.digits --epochs 10 --out results --plot
 
 Every function that computes takes the framework as its argument `torch`, so that the same text
 runs on tapegrad and on PyTorch: `train(config, torch, data)` returns the loss of every step.
@@ -28,9 +28,19 @@ class Config(NamedTuple):
     seed: int = 0
     optimizer: str = "sgd"
     data: str | None = None
-    out: str = "digits.safetensors"
-    plot: str | None = None
+    out: str = "."
+    plot: bool = False
     quiet: bool = False
+
+    @property
+    def model_file(self) -> str:
+        """Where the model is saved."""
+        return os.path.join(self.out, "digits.safetensors")
+
+    @property
+    def plot_file(self) -> str:
+        """Where the curves are written."""
+        return os.path.join(self.out, "digits.png")
 
 
 class Data(NamedTuple):
@@ -115,8 +125,8 @@ def build_model(torch: Any, features: int, hidden: int, classes: int) -> Any:
             self.out = torch.nn.Linear(hidden, classes)
 
         def forward(self, x: Any) -> Any:
-            x = torch.relu(self.fc1(x))
-            x = torch.relu(self.fc2(x))
+            x = torch.tanh(self.fc1(x))
+            x = torch.tanh(self.fc2(x))
             return self.out(x)
 
     return Classifier()
@@ -185,11 +195,12 @@ def train(config: Config, torch: Any, data: Data, bar: Any = None) -> tuple[Any,
 def save_and_check(torch: Any, model: Any, config: Config, data: Data) -> float:
     """Save the model, load it into a fresh one, and return that one's held-out accuracy."""
     try:
-        torch.save(model.state_dict(), config.out)
+        os.makedirs(config.out, exist_ok=True)
+        torch.save(model.state_dict(), config.model_file)
     except OSError as error:
-        raise ExampleError(f"cannot write {config.out}: {error.strerror or error}") from None
+        raise ExampleError(f"cannot write {config.model_file}: {error.strerror or error}") from None
     fresh = build_model(torch, data.x_train.shape[1], config.hidden, data.classes)
-    fresh.load_state_dict(torch.load(config.out))
+    fresh.load_state_dict(torch.load(config.model_file))
     return accuracy(torch, fresh, torch.from_numpy(data.x_test), torch.from_numpy(data.y_test))
 
 
@@ -252,12 +263,14 @@ def _rate(text: str) -> float:
     return value
 
 
-def _writable(text: str) -> str:
-    folder = os.path.dirname(os.path.abspath(text))
-    if not text or os.path.isdir(text):
-        raise argparse.ArgumentTypeError(f"expected the name of a file, got {text!r}")
-    if not os.path.isdir(folder):
-        raise argparse.ArgumentTypeError(f"there is no folder {folder}")
+def _folder(text: str) -> str:
+    if not text or (os.path.exists(text) and not os.path.isdir(text)):
+        raise argparse.ArgumentTypeError(f"expected the name of a folder, got {text!r}")
+    existing = os.path.abspath(text)
+    while not os.path.exists(existing):
+        existing = os.path.dirname(existing)
+    if not os.path.isdir(existing) or not os.access(existing, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write into {existing}")
     return text
 
 
@@ -283,8 +296,8 @@ def parse_arguments(argv: list[str] | None = None) -> Config:
     add("--seed", type=_seed, default=default.seed, help="for the split, the weights and the order")
     add("--optimizer", choices=("sgd", "adam"), default=default.optimizer, help="sgd has momentum 0.9")
     add("--data", type=_readable, metavar="FILE.npz", help="train on its arrays x and y instead")
-    add("--out", type=_writable, default=default.out, metavar="FILE", help="where the model is saved")
-    add("--plot", type=_writable, metavar="FILE.png", help="write curves of loss and accuracy")
+    add("--out", type=_folder, default=default.out, metavar="FOLDER", help="where the model and the curves go")
+    add("--plot", action="store_true", help="write curves of loss and accuracy, digits.png")
     add("--quiet", action="store_true", help="no progress bar")
     return Config(**vars(parser.parse_args(argv)))
 
@@ -301,11 +314,11 @@ def run(config: Config, torch: Any) -> History:
     print(f"held-out accuracy  {history.test_accuracy[-1]:.2%} of {len(data.x_test)}")
     reloaded = save_and_check(torch, model, config, data)
     if reloaded != history.test_accuracy[-1]:
-        raise ExampleError(f"the model loaded from {config.out} scores {reloaded:.2%}, which is not the same")
-    print(f"saved to {config.out}; the reloaded model scores the same")
-    if config.plot is not None:
-        plot(history, config.plot)
-        print(f"curves in {config.plot}")
+        raise ExampleError(f"the model loaded from {config.model_file} scores {reloaded:.2%}, which is not the same")
+    print(f"saved to {config.model_file}; the reloaded model scores the same")
+    if config.plot:
+        plot(history, config.plot_file)
+        print(f"curves in {config.plot_file}")
     return history
 
 

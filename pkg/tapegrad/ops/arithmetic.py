@@ -21,7 +21,7 @@ from ..native.symbols import (
     trunc,
     where,
 )
-from .registry import ALL, FLOATS, IDENTITY, NUMBERS, pointwise
+from .registry import ALL, FLOATS, IDENTITY, NOT_IMPLEMENTED, NUMBERS, pointwise
 
 
 def _zero_1(_g, _x, _y):
@@ -94,7 +94,10 @@ def div_b(g, a, b, _y):
     return -g * ((a / b) / b)
 
 
-pointwise("div", div, (div_a, div_b), promote="float", domain=(0.5, 3.0), reference=np.divide, doc="Quotient: `input / other`.")
+pointwise(
+    "div", div, (div_a, div_b), promote="float", domain=(0.5, 3.0), reference=np.divide,
+    doc="Quotient: `input / other`.",
+)
 
 
 def neg(x):
@@ -150,7 +153,8 @@ def reciprocal_x(g, _x, y):
 
 
 pointwise(
-    "reciprocal", reciprocal, (reciprocal_x,), promote="float", domain=(0.5, 3.0), reference=np.reciprocal, doc="`1 / x`."
+    "reciprocal", reciprocal, (reciprocal_x,), promote="float", domain=(0.5, 3.0), reference=np.reciprocal,
+    doc="`1 / x`.",
 )
 
 
@@ -174,7 +178,8 @@ def rsqrt_x(g, _x, y):
 
 
 pointwise(
-    "rsqrt", rsqrt, (rsqrt_x,), promote="float", domain=(0.1, 4.0), reference=lambda x: 1 / np.sqrt(x), doc="`1 / sqrt(x)`."
+    "rsqrt", rsqrt, (rsqrt_x,), promote="float", domain=(0.1, 4.0), reference=lambda x: 1 / np.sqrt(x),
+    doc="`1 / sqrt(x)`.",
 )
 
 
@@ -208,7 +213,7 @@ def floor_divide(a, b):
 pointwise(
     "floor_divide",
     floor_divide,
-    (None, None),
+    (NOT_IMPLEMENTED, NOT_IMPLEMENTED),
     method=False,
     domain=(0.5, 3.0),
     reference=np.floor_divide,
@@ -280,7 +285,8 @@ def maximum_b(g, a, b, _y):
 
 
 pointwise(
-    "maximum", maximum_, (maximum_a, maximum_b), dtypes=NUMBERS, inplace=False, reference=np.maximum, doc="The larger of two; NaN if either is."
+    "maximum", maximum_, (maximum_a, maximum_b), dtypes=NUMBERS, inplace=False, reference=np.maximum,
+    doc="The larger of two; NaN if either is.",
 )
 
 
@@ -297,7 +303,8 @@ def minimum_b(g, a, b, _y):
 
 
 pointwise(
-    "minimum", minimum_, (minimum_a, minimum_b), dtypes=NUMBERS, inplace=False, reference=np.minimum, doc="The smaller of two; NaN if either is."
+    "minimum", minimum_, (minimum_a, minimum_b), dtypes=NUMBERS, inplace=False, reference=np.minimum,
+    doc="The smaller of two; NaN if either is.",
 )
 
 
@@ -314,7 +321,8 @@ def clamp_min_lo(g, x, lo, _y):
 
 
 pointwise(
-    "clamp_min", clamp_min, (clamp_min_x, clamp_min_lo), dtypes=NUMBERS, reference=np.maximum, doc="Raised to at least `min`; gradient 1 at the bound."
+    "clamp_min", clamp_min, (clamp_min_x, clamp_min_lo), dtypes=NUMBERS, reference=np.maximum,
+    doc="Raised to at least `min`; gradient 1 at the bound.",
 )
 
 
@@ -331,7 +339,8 @@ def clamp_max_hi(g, x, hi, _y):
 
 
 pointwise(
-    "clamp_max", clamp_max, (clamp_max_x, clamp_max_hi), dtypes=NUMBERS, reference=np.minimum, doc="Lowered to at most `max`; gradient 1 at the bound."
+    "clamp_max", clamp_max, (clamp_max_x, clamp_max_hi), dtypes=NUMBERS, reference=np.minimum,
+    doc="Lowered to at most `max`; gradient 1 at the bound.",
 )
 
 
@@ -352,7 +361,8 @@ def lerp_w(g, a, b, _w, _y):
 
 
 pointwise(
-    "lerp", lerp, (lerp_a, lerp_b, lerp_w), reference=lambda a, b, w: a + w * (b - a), doc="`start + weight * (end - start)`."
+    "lerp", lerp, (lerp_a, lerp_b, lerp_w), reference=lambda a, b, w: a + w * (b - a),
+    doc="`start + weight * (end - start)`.",
 )
 
 

@@ -41,7 +41,10 @@ for _f, _r, _s in (
     (gt, np.greater, ">"),
     (ge, np.greater_equal, ">="),
 ):
-    pointwise(_f.__name__, _f, (None, None), dtypes=ALL, result=bool_, reference=_r, doc=f"`input {_s} other`, as bool.")
+    pointwise(
+        _f.__name__, _f, (None, None), dtypes=ALL, result=bool_, reference=_r,
+        doc=f"`input {_s} other`, as bool.",
+    )
 
 
 def isnan_(x):
@@ -81,12 +84,24 @@ def logical_not(x):
     return not x
 
 
-_BITS = INTEGERS + (bool_,)
-pointwise("bitwise_and", bitwise_and, (None, None), dtypes=_BITS, reference=np.bitwise_and, doc="Bitwise and; logical and of bools.")
-pointwise("bitwise_or", bitwise_or, (None, None), dtypes=_BITS, reference=np.bitwise_or, doc="Bitwise or; logical or of bools.")
+_BITS = (*INTEGERS, bool_)
+pointwise(
+    "bitwise_and", bitwise_and, (None, None), dtypes=_BITS, reference=np.bitwise_and,
+    doc="Bitwise and; logical and of bools.",
+)
+pointwise(
+    "bitwise_or", bitwise_or, (None, None), dtypes=_BITS, reference=np.bitwise_or,
+    doc="Bitwise or; logical or of bools.",
+)
 pointwise("bitwise_xor", bitwise_xor, (None, None), dtypes=_BITS, reference=np.bitwise_xor, doc="Bitwise exclusive or.")
-pointwise("bitwise_not", bitwise_not, (None,), dtypes=INTEGERS, reference=np.bitwise_not, doc="Bitwise complement of integers.")
-pointwise("logical_not", logical_not, (None,), dtypes=(bool_,), inplace=False, reference=np.logical_not, doc="Negation of bools.")
+pointwise(
+    "bitwise_not", bitwise_not, (None,), dtypes=INTEGERS, reference=np.bitwise_not,
+    doc="Bitwise complement of integers.",
+)
+pointwise(
+    "logical_not", logical_not, (None,), dtypes=(bool_,), inplace=False, reference=np.logical_not,
+    doc="Negation of bools.",
+)
 
 
 def where_(c, a, b):

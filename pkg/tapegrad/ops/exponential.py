@@ -55,7 +55,10 @@ def log1p_x(g, x, _y):
     return g / (x + 1.0)
 
 
-pointwise("log1p", log1p_, (log1p_x,), promote="float", domain=(-0.5, 4.0), reference=np.log1p, doc="`log(1 + x)`, exact near 0.")
+pointwise(
+    "log1p", log1p_, (log1p_x,), promote="float", domain=(-0.5, 4.0), reference=np.log1p,
+    doc="`log(1 + x)`, exact near 0.",
+)
 
 
 def log2_(x):
@@ -77,7 +80,10 @@ def log10_x(g, x, _y):
     return g / (x * 2.302585092994046)
 
 
-pointwise("log10", log10_, (log10_x,), promote="float", domain=(0.1, 4.0), reference=np.log10, doc="Logarithm to base 10.")
+pointwise(
+    "log10", log10_, (log10_x,), promote="float", domain=(0.1, 4.0), reference=np.log10,
+    doc="Logarithm to base 10.",
+)
 
 
 def sin_(x):
@@ -110,7 +116,10 @@ def tan_x(g, _x, y):
     return g * (1.0 + y * y)
 
 
-pointwise("tan", tan_, (tan_x,), promote="float", domain=(-1.2, 1.2), reference=np.tan, doc="Tangent of angles in radians.")
+pointwise(
+    "tan", tan_, (tan_x,), promote="float", domain=(-1.2, 1.2), reference=np.tan,
+    doc="Tangent of angles in radians.",
+)
 
 
 def tanh_(x):
@@ -132,7 +141,10 @@ def sigmoid_x(g, _x, y):
     return g * (1.0 - y) * y
 
 
-pointwise("sigmoid", sigmoid_, (sigmoid_x,), promote="float", reference=lambda x: 1 / (1 + np.exp(-x)), doc="`1 / (1 + exp(-x))`.")
+pointwise(
+    "sigmoid", sigmoid_, (sigmoid_x,), promote="float", reference=lambda x: 1 / (1 + np.exp(-x)),
+    doc="`1 / (1 + exp(-x))`.",
+)
 
 
 def erf_(x):
@@ -158,7 +170,10 @@ def relu_x(g, _x, y):
     return where(y > 0.0, g, 0.0)
 
 
-pointwise("relu", relu, (relu_x,), dtypes=NUMBERS, reference=lambda x: np.maximum(x, 0), doc="`max(x, 0)`; gradient 0 at 0.")
+pointwise(
+    "relu", relu, (relu_x,), dtypes=NUMBERS, reference=lambda x: np.maximum(x, 0),
+    doc="`max(x, 0)`; gradient 0 at 0.",
+)
 
 
 def leaky_relu(x, p):
@@ -188,7 +203,10 @@ def softplus_x(g, x, _y):
     return where(x > 20.0, g, g * sigmoid(x))
 
 
-pointwise("softplus", softplus, (softplus_x,), method=False, reference=lambda x: np.log1p(np.exp(x)), doc="`log(1 + exp(x))`, linear above 20.")
+pointwise(
+    "softplus", softplus, (softplus_x,), method=False, reference=lambda x: np.log1p(np.exp(x)),
+    doc="`log(1 + exp(x))`, linear above 20.",
+)
 
 
 def silu(x):
@@ -211,7 +229,8 @@ def gelu_x(g, x, _y):
 
 
 pointwise(
-    "gelu", gelu, (gelu_x,), method=False, reference=lambda x: 0.5 * x * (1 + _erf_reference(x / np.sqrt(2))), doc="`x * Phi(x)`, Phi the normal distribution."
+    "gelu", gelu, (gelu_x,), method=False, reference=lambda x: 0.5 * x * (1 + _erf_reference(x / np.sqrt(2))),
+    doc="`x * Phi(x)`, Phi the normal distribution.",
 )
 
 

@@ -13,7 +13,7 @@ from ..dtypes import DTYPES, float32, float64, int32, int64, uint8
 from . import indexing_kernels as kernels
 from .registry import Plan, float_bits, structured
 
-__all__ = ["arange_op", "arange_size", "eye_op", "fill_op", "linspace_op"]
+__all__ = ["arange_op", "arange_size", "eye_op", "linspace_op"]
 
 _FLOATS = (float32, float64)
 _WHOLE = (int64, int32, uint8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .._layout import FRAME_GRAIN, FRAME_PHASES, FRAME_SCRATCH_BYTES
 from ..dtypes import float32 as T
-from ..native.symbols import exp, where, outlined
+from ..native.symbols import exp, outlined, where
 
 LANES = 64  # room a fold needs, in elements
 

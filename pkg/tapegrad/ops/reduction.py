@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from .._layout import MAX_DIMS
 from ..dtypes import DTYPES, bool_, float32, float64, int32, int64, uint8
 from . import reduction_kernels as kernels
 from . import reduction_places as places
@@ -256,11 +257,14 @@ _argmin = _declare(
 # ---- public functions ---------------------------------------------------------------------------
 
 
+_ALL_DIMS = tuple(tuple(range(ndim)) for ndim in range(MAX_DIMS + 1))
+
+
 def _reduce(op: Any, x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
-    if _span(x.shape, dims) is not None:
-        return op(x, dims=dims, keepdim=keepdim)
+    if len(dims) == x.ndim or _span(x.shape, dims) is not None:
+        return op(x, dims, keepdim)
     kept = tuple(d for d in range(x.ndim) if d not in dims)
-    y = op(x.permute(*kept, *dims), dims=tuple(range(len(kept), x.ndim)), keepdim=False)
+    y = op(x.permute(*kept, *dims), tuple(range(len(kept), x.ndim)), False)
     return y.reshape(_kept_shape(x.shape, dims, True)) if keepdim else y
 
 
@@ -291,6 +295,8 @@ def sum(x: Any, dim: Dims = None, keepdim: bool = False, dtype: Any = None) -> A
     >>> torch.sum(torch.tensor([[1., 2.], [3., 4.]]), dim=0)
     tensor([4., 6.])
     """
+    if dim is None and dtype is None:  # the way most losses end: no detour
+        return (_sum if x.dtype.is_floating_point else _integer_sum)(x, _ALL_DIMS[x.ndim], keepdim)
     if dtype is not None and dtype is not x.dtype:
         x = x.to(dtype)
     op = _sum if x.dtype.is_floating_point else _integer_sum
@@ -435,7 +441,7 @@ def logsumexp(x: Any, dim: Dims, keepdim: bool = False) -> Any:
 
     >>> import tapegrad as torch
     >>> torch.logsumexp(torch.tensor([1000., 1000.]), dim=0)
-    tensor(1000.6931)
+    tensor(1000.6932)
     """
     if not x.dtype.is_floating_point:
         x = x.to(float32)

@@ -13,7 +13,7 @@ not saved for the backward either.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -47,9 +47,10 @@ from . import loops
 FLOATS = (float32, float64)
 INTEGERS = (int64, int32, uint8)
 NUMBERS = FLOATS + INTEGERS
-ALL = NUMBERS + (bool_,)
+ALL = (*NUMBERS, bool_)
 
 IDENTITY = "identity"  # a derivative: the incoming gradient itself
+NOT_IMPLEMENTED = "not implemented"  # a derivative: backward raises RuntimeError
 
 
 def float_bits(value: float) -> int:
@@ -71,8 +72,12 @@ class Plan:
     dtype: dtype
     words: Sequence[int] = ()
     params: Any = b""
-    aux: tuple[Sequence[int], dtype] | None = None
+    aux: tuple[Sequence[int], Any] | None = None
     make_contiguous: Sequence[int] = ()
+
+
+def _no_tensors(*_args: Any, **_kwargs: Any) -> Any:
+    raise RuntimeError("the floor that has tensors is not loaded, or this op is not called like that")
 
 
 @dataclass
@@ -101,14 +106,12 @@ class Op:
     variadic: bool = False
     blas: bool = False
     returns_aux: bool = False
-    errors: dict[int, Callable[[int, int], Exception]] = field(default_factory=dict)
+    errors: Mapping[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
-    run: Callable[..., Any] | None = None  # set by the floor that has Tensors
+    run: Callable[..., Any] = _no_tensors  # set by the floor that has Tensors
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.run is None:
-            raise RuntimeError(f"{self.name}: the tensor floor is not loaded")
         return self.run(*args, **kwargs)
 
     def needs(self, k: int) -> int:
@@ -197,7 +200,8 @@ def pointwise(
 ) -> Op:
     """Declares an element-wise op of one to three inputs.
 
-    `derivatives` holds per input a formula, IDENTITY, or None where no gradient flows; `promote`
+    `derivatives` holds per input a formula, IDENTITY, None where no gradient flows, or NOT_IMPLEMENTED
+    where backward raises; `promote`
     is "same" or "float" (integers are computed in the default floating type); `result` fixes the
     result's type; `reference` is the same function on NumPy float64 arrays; `domain` the interval
     where the tests sample.
@@ -238,7 +242,7 @@ def structured(
     variadic: bool = False,
     blas: bool = False,
     returns_aux: bool = False,
-    errors: dict[int, Callable[[int, int], Exception]] | None = None,
+    errors: Mapping[int, Callable[[int, int], Exception]] | None = None,
     doc: str,
     samples: Sequence[Any] = (),
     reference: Callable[..., Any] | None = None,
@@ -329,6 +333,8 @@ def kernel(op_id: int, role: int, layout: int, dt: int) -> int:
         bindings["formula"] = _formula(op, op.forward, False)
         return native.compile_kernel(loops.FORWARD[layout][n], bindings, name)
     derivative = op.derivatives[role - 1]
+    if derivative == NOT_IMPLEMENTED:
+        raise RuntimeError(f"derivative for {op.name} is not implemented")
     if derivative == IDENTITY:
         bindings["formula"] = native.Formula(loops.PASS_THROUGH[n])
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = ["broadcast_shapes", "normal_dim", "normal_dims", "numel", "split_at"]
 
@@ -20,10 +21,9 @@ def normal_dims(dims: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """The dimensions to reduce, sorted; None and () mean all. RuntimeError for a repeated one."""
     if dims is None:
         return tuple(range(ndim))
-    if not isinstance(dims, tuple | list):
-        dims = (dims,)  # type: ignore[assignment]
+    listed: Sequence[Any] = dims if isinstance(dims, tuple | list) else (dims,)
     seen: set[int] = set()
-    for dim in dims:
+    for dim in listed:
         normal = normal_dim(dim, ndim)
         if normal in seen:
             raise RuntimeError(f"dim {normal} appears multiple times in the list of dims")

@@ -1,0 +1,286 @@
+"""Arithmetic with options: scaled sums, rounded quotients, powers, bounds, and blends."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from .. import _tensor
+from .._tensor import Tensor, apply_pointwise, binary, binary_, unary
+from ..dtypes import bool_, int64
+from ..ops.registry import BY_NAME
+from .base import make_binary, tensor_argument
+from .selection import where
+
+_plain_add = make_binary(BY_NAME["add"])
+_plain_sub = make_binary(BY_NAME["sub"])
+
+
+def _scaled(a: Any, b: Any, alpha: Any, inplace: Tensor | None = None) -> Tensor:
+    op = BY_NAME["add_scaled"]
+    floats = [t for t in (a, b) if isinstance(t, Tensor) and t.dtype.is_floating_point]
+    if not floats:
+        if isinstance(alpha, float):
+            raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        scaled = b * alpha
+        add_op = BY_NAME["add"].id
+        return binary(add_op, a, scaled) if inplace is None else binary_(add_op, inplace, scaled)
+    return apply_pointwise(op.id, (a, b), inplace, (alpha,))
+
+
+def _former_order(name: str, alpha: Any, other: Any, rest: tuple[Any, ...]) -> tuple[Any, Any]:
+    """(other, alpha) of a call in the order of old, `x.add_(alpha, other)`; it warns, as PyTorch does."""
+    if not rest:
+        return other, alpha
+    if len(rest) > 1 or isinstance(other, Tensor):
+        raise TypeError(f"{name}() takes 1 positional argument but {1 + len(rest)} were given")
+    warnings.warn(
+        f"This overload of {name} is deprecated:\n\t{name}(Number alpha, Tensor other)\n"
+        f"Consider using one of the following signatures instead:\n\t{name}(Tensor other, *, Number alpha = 1)",
+        stacklevel=3,
+    )
+    return rest[0], other
+
+
+def add(input: Any, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
+    """`input + alpha * other`.
+
+    >>> import tapegrad as torch
+    >>> torch.add(torch.tensor([1.]), torch.tensor([2.]), alpha=10)
+    tensor([21.])
+    """
+    if former:
+        other, alpha = _former_order("add", alpha, other, former)
+    if alpha == 1:
+        return _plain_add(input, other)
+    return _scaled(input, other, alpha)
+
+
+def sub(input: Any, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
+    """`input - alpha * other`."""
+    if former:
+        other, alpha = _former_order("sub", alpha, other, former)
+    if alpha == 1:
+        return _plain_sub(input, other)
+    return _scaled(input, other, -alpha)
+
+
+def add_(self: Tensor, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
+    """In place: `self + alpha * other`."""
+    if former:
+        other, alpha = _former_order("add_", alpha, other, former)
+    if alpha == 1:
+        return binary_(BY_NAME["add"].id, self, other)
+    return _scaled(self, other, alpha, self)
+
+
+def sub_(self: Tensor, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
+    """In place: `self - alpha * other`."""
+    if former:
+        other, alpha = _former_order("sub_", alpha, other, former)
+    if alpha == 1:
+        return binary_(BY_NAME["sub"].id, self, other)
+    return _scaled(self, other, -alpha, self)
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """`input / other`; `rounding_mode` "floor" or "trunc" rounds the quotient.
+
+    >>> import tapegrad as torch
+    >>> torch.div(torch.tensor([7]), 2, rounding_mode="floor")
+    tensor([3])
+    """
+    if rounding_mode is None:
+        return binary(BY_NAME["div"].id, input, other)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode == "trunc":
+        q = binary(BY_NAME["div"].id, input, other)
+        q = unary(BY_NAME["trunc"].id, q)
+        both_integers = all(
+            not x.dtype.is_floating_point if isinstance(x, Tensor) else isinstance(x, int) for x in (input, other)
+        )
+        return q.to(int64) if both_integers else q
+    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+
+
+def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """In place: `self / other`."""
+    if rounding_mode is None:
+        return binary_(BY_NAME["div"].id, self, other)
+    return _tensor.copy_(self, div(self, other, rounding_mode=rounding_mode))
+
+
+def _floating(*args: Any) -> bool:
+    return any(a.dtype.is_floating_point if isinstance(a, Tensor) else isinstance(a, float) for a in args)
+
+
+def _no_zero_divisor(other: Any) -> None:
+    zero = bool((other == 0).any()) if isinstance(other, Tensor) else other == 0
+    if zero:
+        raise RuntimeError("ZeroDivisionError")
+
+
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """The quotient rounded down; RuntimeError for integers divided by 0.
+
+    Not differentiable: `backward` through it raises RuntimeError, as in PyTorch.
+    """
+    if _floating(input, other):
+        return binary(BY_NAME["floor_divide"].id, input, other)
+    _no_zero_divisor(other)
+    return binary(BY_NAME["integer_floor_divide"].id, input, other)
+
+
+def remainder(input: Any, other: Any) -> Tensor:
+    """The remainder with the divisor's sign; RuntimeError for integers divided by 0."""
+    if _floating(input, other):
+        return binary(BY_NAME["remainder"].id, input, other)
+    _no_zero_divisor(other)
+    return binary(BY_NAME["integer_remainder"].id, input, other)
+
+
+def pow(input: Any, exponent: Any) -> Tensor:
+    """`input ** exponent`; small whole exponents are products.
+
+    >>> import tapegrad as torch
+    >>> torch.pow(torch.tensor([1., 2., 3.]), 2)
+    tensor([1., 4., 9.])
+    """
+    if isinstance(exponent, (int, float)) and isinstance(input, Tensor):
+        if exponent == 2:
+            return unary(BY_NAME["square"].id, input)
+        if exponent == 1:
+            return _tensor.clone(input)
+        if input.dtype.is_floating_point:
+            if exponent == 3:
+                return unary(BY_NAME["cube"].id, input)
+            if exponent == 0.5:
+                return unary(BY_NAME["sqrt"].id, input)
+            if exponent == -1:
+                return unary(BY_NAME["reciprocal"].id, input)
+            if exponent == -0.5:
+                return unary(BY_NAME["rsqrt"].id, input)
+            if exponent == 0:
+                return input * 0.0 + 1.0 if input.requires_grad else _ones_of(input)
+    if _floating(input, exponent):
+        return binary(BY_NAME["pow"].id, input, exponent)
+    return _integer_pow(input, exponent)
+
+
+def _ones_of(x: Tensor) -> Tensor:
+    return _tensor.copy_(_tensor.empty(x.shape, x._dt), 1)
+
+
+def _integer_pow(a: Any, b: Any) -> Tensor:
+    """Powers of integers by repeated squaring."""
+    if isinstance(b, int) and b < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if not isinstance(a, Tensor):
+        a = _tensor.copy_(_tensor.empty((), b._dt), a)
+    if isinstance(b, int):
+        result = _ones_of(a) if b == 0 else None
+        base = a
+        while b:
+            if b & 1:
+                result = base if result is None else result * base
+            b >>= 1
+            if b:
+                base = base * base
+        return _tensor.clone(a) if result is None or result is a else result
+    shape = (a + b).shape
+    d = _tensor.cast(a + b, (a + b)._dt).dtype
+    x, y = a.to(d).expand(*shape), b.to(d).expand(*shape)
+    result = _tensor.copy_(_tensor.empty(shape, d.index), 1)
+    base, rest = x, y
+    while bool((rest > 0).any()):
+        odd = remainder(rest, 2) == 1
+        result = where(odd, result * base, result)
+        rest = floor_divide(rest, 2)
+        base = base * base
+    return where(
+        y < 0, where(x == 1, 1, 0) if not y.dtype.is_signed else where(x == 1, result * 0 + 1, result * 0), result
+    )
+
+
+def pow_(self: Tensor, exponent: Any) -> Tensor:
+    """In place: `self ** exponent`."""
+    return _tensor.copy_(self, pow(self, exponent))
+
+
+def invert(x: Tensor) -> Tensor:
+    """Bitwise complement of integers, negation of bools."""
+    return unary(BY_NAME["logical_not" if x.dtype is bool_ else "bitwise_not"].id, x)
+
+
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Values raised to at least `min` and lowered to at most `max` (numbers or tensors).
+
+    RuntimeError if both are None.
+
+    >>> import tapegrad as torch
+    >>> torch.clamp(torch.tensor([-1., 0.5, 2.]), 0, 1)
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    tensor_argument("clamp", input)
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    y = input
+    if min is not None:
+        y = binary(BY_NAME["clamp_min"].id, y, min)
+    if max is not None:
+        y = binary(BY_NAME["clamp_max"].id, y, max)
+    return y
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """In place: `clamp`."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if min is not None:
+        binary_(BY_NAME["clamp_min"].id, self, min)
+    if max is not None:
+        binary_(BY_NAME["clamp_max"].id, self, max)
+    return self
+
+
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """`input + weight * (end - input)`, weight a number or a tensor."""
+    return apply_pointwise(BY_NAME["lerp"].id, (input, end, weight))
+
+
+def lerp_(self: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """In place: `lerp`."""
+    return apply_pointwise(BY_NAME["lerp"].id, (self, end, weight), self)
+
+
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """`input + value * tensor1 * tensor2`."""
+    return apply_pointwise(BY_NAME["addcmul"].id, (input, tensor1, tensor2), None, (value,))
+
+
+def addcmul_(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """In place: `self + value * tensor1 * tensor2`."""
+    return apply_pointwise(BY_NAME["addcmul"].id, (self, tensor1, tensor2), self, (value,))
+
+
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """`input + value * tensor1 / tensor2`."""
+    return apply_pointwise(BY_NAME["addcdiv"].id, (input, tensor1, tensor2), None, (value,))
+
+
+def addcdiv_(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+    """In place: `self + value * tensor1 / tensor2`."""
+    return apply_pointwise(BY_NAME["addcdiv"].id, (self, tensor1, tensor2), self, (value,))
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """`x` where positive, `negative_slope * x` elsewhere."""
+    tensor_argument("leaky_relu", input)
+    return apply_pointwise(BY_NAME["leaky_relu"].id, (input,), None, (negative_slope,))
+
+
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """`x` where positive, `alpha * (exp(x) - 1)` elsewhere."""
+    tensor_argument("elu", input)
+    return apply_pointwise(BY_NAME["elu"].id, (input,), None, (alpha,))

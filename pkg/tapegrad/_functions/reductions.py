@@ -1,0 +1,90 @@
+"""Extremes with their places, variances and norms: choices of arguments over the families of reductions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from .._tensor import Tensor
+from ..ops import reduction
+from .arithmetic import pow
+from .base import FUNCTIONS, tensor_argument
+from .conversion import type_
+
+
+class MaxResult(NamedTuple):
+    """What `max(dim)` returns."""
+
+    values: Tensor
+    indices: Tensor
+
+
+class MinResult(NamedTuple):
+    """What `min(dim)` returns."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """The largest element; along `dim` values and indices; with a second tensor the larger of the two.
+
+    >>> import tapegrad as torch
+    >>> torch.max(torch.tensor([[1., 3.], [4., 2.]]), dim=1).indices
+    tensor([1, 0])
+    """
+    tensor_argument("max", input)
+    if isinstance(dim, Tensor) or other is not None:
+        return FUNCTIONS["maximum"](input, dim if other is None else other)
+    return reduction.max_all(input) if dim is None else MaxResult(*reduction.max_dim(input, dim, keepdim))
+
+
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """The smallest element; along `dim` values and indices; with a second tensor the smaller of the two."""
+    tensor_argument("min", input)
+    if isinstance(dim, Tensor) or other is not None:
+        return FUNCTIONS["minimum"](input, dim if other is None else other)
+    return reduction.min_all(input) if dim is None else MinResult(*reduction.min_dim(input, dim, keepdim))
+
+
+def var(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """The variance over `dim`; `correction` (1, or 0 with unbiased=False) is taken from the count."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return reduction.var(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
+
+
+def std(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> Tensor:
+    """The square root of the variance over `dim`."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return reduction.std(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
+
+
+def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The p-norm over `dim` (all dimensions if None): p a number, inf, -inf or "fro"."""
+    tensor_argument("norm", input)
+    if p in ("fro", None):
+        p = 2
+    if not isinstance(p, (int, float)):
+        raise RuntimeError(f"norm: p must be a number, inf or 'fro', got {p!r}")
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(
+            f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {type_(input)[6:-6]}"
+        )
+    size = FUNCTIONS["abs"](input)
+    if p == 2:
+        return FUNCTIONS["sqrt"](reduction.sum(input * input, dim, keepdim))
+    if p == 1:
+        return reduction.sum(size, dim, keepdim)
+    if p == 0:
+        return reduction.sum((input != 0).to(input.dtype), dim, keepdim)
+    if p == math.inf:
+        return reduction.amax(size, () if dim is None else dim, keepdim)
+    if p == -math.inf:
+        return reduction.amin(size, () if dim is None else dim, keepdim)
+    return pow(reduction.sum(pow(size, p), dim, keepdim), 1.0 / p)
