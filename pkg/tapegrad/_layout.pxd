@@ -132,7 +132,7 @@ cpdef enum:
     SWEEP_TABLE_CAP = 8
     SWEEP_TABLE_LEN = 9
     SWEEP_KEEP = 10         # keep the saved values
-    SWEEP_MIN_SEQ = 11      # records before this one are not visited
+    SWEEP_FILTER = 11       # visit only the records that are marked in the table
     SWEEP_STAGE = 12
     SWEEP_REC = 13
     SWEEP_GRAD = 14
@@ -149,7 +149,11 @@ cpdef enum:
     SWEEP_WORDS = 64
 
     ENTRY_WORDS = 3
+    HASH_FACTOR = 0x9E3779B1  # times the record, shifted: its place in the table (2**32 / golden ratio, odd)
+    HASH_SHIFT = 12
     ENTRY_CAPTURE = 1       # autograd.grad wants this one
+    ENTRY_NEEDED = 2        # it leads to one that is wanted
+    ENTRY_SEEN = 4          # the search for the wanted ones came by
 
     STAGE_POP = 0
     STAGE_INPUTS = 1

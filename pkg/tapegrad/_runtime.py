@@ -45,8 +45,9 @@ def memory_stats() -> dict[str, int]:
 
 
 def empty_cache() -> None:
-    """Gives the free blocks that the storage cache keeps back to the system."""
+    """Gives the memory that storage cache and tape keep for reuse back to the system."""
     _storage.empty_cache()
+    _tape.empty_cache()
 
 
 def tape_stats() -> dict[str, int]:

@@ -24,7 +24,7 @@ from tapegrad.tape._storage cimport (
 )
 from tapegrad.tape._tape cimport (
     ext_params, ext_words, extension, kernel_t, op_row, record, record_drop_saved, record_extend,
-    record_new, record_release, record_retain, record_shape, ext_edges,
+    record_new, record_new_leaf, record_release, record_retain, record_shape, ext_edges,
 )
 
 from tapegrad import dtypes as _dtypes
@@ -114,6 +114,19 @@ def _set_inference(bint mode):
 
 # ---------------------------------------------------------------- making tensors
 
+# The memory of a tensor before it has any: never freed, whatever is counted.
+cdef char[64] nothing_data
+cdef Storage nothing
+nothing.ptr = nothing_data
+nothing.nbytes = 0
+nothing.refs = <int64_t>1 << 60
+nothing.version = 0
+nothing.owner = NULL
+nothing.parent = NULL
+nothing.bucket = -1
+nothing.next = NULL
+
+
 cdef inline void set_contiguous_strides(Tensor t) noexcept:
     cdef int64_t step = 1
     cdef int d
@@ -177,6 +190,8 @@ cdef Tensor tensor_over(Storage* st, char* data, int dt, int ndim, const int64_t
     for d in range(ndim):
         t.shape_[d] = shape[d]
         t.strides_[d] = strides[d]
+        if shape[d] > 1 and n > (<int64_t>1 << 60) // shape[d]:
+            raise RuntimeError(f"numel: integer multiplication overflow with sizes={[shape[d] for d in range(ndim)]}")
         n *= shape[d]
     t.numel_ = n
     t.contig = strides_contiguous(ndim, shape, strides)
@@ -387,7 +402,7 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
         return 0
     if PyFloat_Check(value):
         x = PyFloat_AS_DOUBLE(value)
-        if not (-9.3e18 < x < 9.3e18):
+        if not (-9223372036854775808.0 <= x < 9223372036854775808.0):
             raise RuntimeError(f"value cannot be converted to type {type_name(dt)} without overflow")
         i = <int64_t>x
     else:
@@ -438,6 +453,9 @@ cdef inline bint needs_grad(Tensor t) except -1:
 cdef int refresh(Tensor t) except -1:
     """The base of this view got a new history by an in-place op: so does the view."""
     t.base_history = t.base.history
+    if t.st != t.base.st:               # one of the two was given other memory through .data
+        t.base = None
+        return 0
     if not needs_grad(t.base):
         return 0
     set_history(t, view_record_from_base(t))
@@ -453,7 +471,7 @@ cdef inline void set_history(Tensor t, int64_t i) noexcept:
 
 
 cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
-    cdef int64_t i = record_new()
+    cdef int64_t i = record_new_leaf()
     cdef int64_t* r = record(i)
     r[REC_OP] = (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
     r[REC_FLAGS] = FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
@@ -519,9 +537,7 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     cdef Tensor base = t.base
     cdef int64_t* r
     cdef int64_t i, e
-    if not base.contig:
-        raise RuntimeError("tapegrad records in-place changes of views of contiguous tensors only; "
-                           "call .contiguous() or .clone() on the tensor before taking the view")
+    check_view(t)
     e = edge_of(base)
     i = record_new()
     r = record(i)
@@ -533,6 +549,24 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     record_retain(e)
     r[REC_EDGE] = e
     return i
+
+
+cdef int check_view(Tensor t) except -1:
+    """RuntimeError unless t lies inside its base and the base has no gaps."""
+    cdef Tensor base = t.base
+    cdef int64_t first, last
+    cdef int d
+    if not base.contig:
+        raise RuntimeError("tapegrad records in-place changes of views of contiguous tensors only; "
+                           "call .contiguous() or .clone() on the tensor before taking the view")
+    first = (t.data_ - base.data_) // itemsizes[t.dt]
+    last = first
+    for d in range(t.ndim_):
+        last += (t.shape_[d] - 1) * t.strides_[d]
+    if t.st != base.st or t.dt != base.dt or (t.numel_ > 0 and (first < 0 or last >= base.numel_)):
+        raise RuntimeError("the memory of this view, or of the tensor that it is a view of, was exchanged through "
+                           ".data: the two have no common history any more")
+    return 0
 
 
 cdef void put_geometry(int64_t* w, Tensor t, Tensor base) noexcept:
@@ -553,10 +587,6 @@ cdef int rebase(Tensor t, int64_t i) except -1:
         set_history(t, i)
         t.history += 1
         return 0
-    if not base.contig:
-        record_release(i)
-        raise RuntimeError("tapegrad records in-place changes of views of contiguous tensors only; "
-                           "call .contiguous() or .clone() on the tensor before taking the view")
     old = edge_of(base)
     j = record_new()
     r = record(j)
@@ -794,7 +824,8 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         else:
             _k2 = t
         ts[k] = <PyObject*>t
-        requires = requires or needs_grad(t)
+        if needs_grad(t):               # of each: a view may have to catch up with its base first
+            requires = True
         if first is None:
             first = t
             nd = t.ndim_
@@ -837,6 +868,8 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         out = tensor_new(out_dt, nd, shape)
     else:
         out = inplace
+        if inplace.base is not None and (requires or needs_grad(inplace)) and tg_grad_off == 0:
+            check_view(inplace)         # before anything is written
         if need & 1 and ts[0] == <PyObject*>inplace:
             k0 = data_copy(inplace)     # the derivative reads the value that is about to go
             cloned = True
@@ -896,6 +929,8 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
         for k in range(n):
             if ts[k] == NULL:
                 memcpy(slot + offset, &scalars[k], 8)
+                if need & (1 << k):     # PyTorch saves such a number as a tensor, and frees it
+                    r[REC_FLAGS] |= FLAG_SAVES
                 r[REC_PTR + k] = <int64_t><uintptr_t>(slot + offset)
                 r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
                 offset += 8
@@ -1404,17 +1439,22 @@ cdef class Tensor:
     tensor([2., 4.])
     """
 
+    # Tensor.__new__ alone gives an empty float32 tensor.
     def __cinit__(self):
         self.rec = -1
+        self.st = &nothing
+        self.data_ = nothing_data
+        self.ndim_ = 1
+        self.strides_[0] = 1
+        self.contig = True
 
     def __dealloc__(self):
         if self.rec >= 0:
             record_release(self.rec)
-        if self.st != NULL:
-            storage_release(self.st)
+        storage_release(self.st)
 
     def __init__(self, *args, **kwargs):
-        if self.st == NULL:
+        if self.st == &nothing:
             legacy_constructor(self, args, kwargs)
 
     # A dict per tensor would cost more than the rest of it: made when a user sets an attribute.
@@ -1571,11 +1611,13 @@ cdef class Tensor:
             if g is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if g.dt != self.dt:
-                raise RuntimeError(f"assigned grad has data of a different type: expected "
-                                   f"{dtype_of[self.dt]}, got {dtype_of[g.dt]}")
+                raise RuntimeError(f"attempting to assign a gradient with dtype '{dtype_of[g.dt].name}' to a tensor "
+                                   f"with dtype '{dtype_of[self.dt].name}'. Please ensure that the gradient and the "
+                                   f"tensor have the same dtype")
             if not same_shape(self, g):
-                raise RuntimeError(f"assigned grad has data of a different size: expected {list(self.shape)}, "
-                                   f"got {list(g.shape)}")
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(g.shape)}' to a tensor of size "
+                                   f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the "
+                                   f"same size")
             if self.rec < 0:
                 leaf_record(self, self.requires)
         elif self.rec < 0:
@@ -1645,6 +1687,7 @@ cdef class Tensor:
             record_release(self.rec)
             self.rec = -1
         self.dt = other.dt
+        self.base = None                # and the views of this tensor find out when they look
         storage_retain(other.st)
         storage_release(self.st)
         self.st = other.st
@@ -1890,7 +1933,7 @@ cdef class Tensor:
 def adopt(Tensor self not None, Tensor source not None):
     """Gives an empty instance the memory of `source`; for constructors."""
     cdef int d
-    if self.st != NULL:
+    if self.st != &nothing or self.rec >= 0:
         raise RuntimeError("the instance already has data")
     storage_retain(source.st)
     self.st = source.st
@@ -2083,13 +2126,21 @@ cdef class Node:
     def __cinit__(self):
         self.rec = -1
 
+    def __init__(self):
+        raise TypeError("nodes come from Tensor.grad_fn")
+
     def __dealloc__(self):
         if self.rec >= 0:
             record_release(self.rec)
 
+    cdef int64_t* words(self) except NULL:
+        if self.rec < 0:
+            raise TypeError("nodes come from Tensor.grad_fn")
+        return record(self.rec)
+
     def name(self):
         """The operation's name in PyTorch's spelling, for example 'MulBackward0'."""
-        cdef int64_t* r = record(self.rec)
+        cdef int64_t* r = self.words()
         if r[REC_FLAGS] & FLAG_LEAF:
             return "AccumulateGrad"
         name = op_names[r[REC_OP] & 0xFFFF]
@@ -2102,7 +2153,9 @@ cdef class Node:
 
     def edges(self):
         """The records of the inputs, -1 where no gradient flows."""
-        cdef int64_t* r = record(self.rec)
+        cdef int64_t* r = self.words()
+        if r[REC_FLAGS] & FLAG_LEAF:
+            return []
         cdef int64_t op = r[REC_OP] & 0xFFFF
         cdef int64_t* ext
         if op_row(op)[OP_FLAGS] & OPFLAG_VARIADIC:

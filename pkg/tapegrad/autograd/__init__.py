@@ -119,10 +119,18 @@ def backward(
     for k, t in enumerate(targets):
         if not t.requires_grad:
             raise RuntimeError(f"One of the differentiated Tensors does not require grad (inputs[{k}])")
-    for t, g in zip(targets, _run(roots, gradients, keep, create_graph, targets, False) or [], strict=True):
-        if g is not None:
-            g = g if create_graph else _tensor.clone(g)
-            t.grad = g if t.grad is None else t.grad + g
+    targets = list({id(t): t for t in targets}.values())
+    found = _run(roots, gradients, keep, create_graph, targets, True) or []
+    for t, g in zip(targets, found, strict=True):
+        if g is None or t.is_leaf or t.retains_grad:
+            continue  # the sweep itself accumulates there
+        if t.grad is None:
+            t.grad = g if create_graph else _tensor.clone(g)
+        elif create_graph:
+            t.grad = t.grad + g
+        else:
+            with no_grad():
+                t.grad += g
 
 
 def grad(

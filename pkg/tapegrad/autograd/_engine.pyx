@@ -4,10 +4,13 @@ Leaves accumulate here, hooks are called here, and kernels worth giving up the G
 here; everything between is the compiled loop of `tape.sweep`.
 """
 
+import os
+import threading
+
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcpy, memset
 
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
@@ -15,7 +18,7 @@ from tapegrad._tensor cimport (
 )
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    kernel_t, ops, record, record_release, record_retain, record_shape, segments,
+    ext_edges, extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
 )
 
 from tapegrad import _tensor
@@ -35,6 +38,11 @@ def set_sweep(loader, int64_t add, list names):
     load_sweep = loader
     add_op = add
     op_names = names
+
+
+cdef inline int64_t home_of(int64_t i, int64_t mask) noexcept:
+    """Where record i belongs in a table; `tape.sweep` has the same rule."""
+    return (((((i >> 3) * <int64_t>HASH_FACTOR) >> HASH_SHIFT) << 3) | (i & 7)) & mask
 
 
 cdef class Sweep:
@@ -93,7 +101,7 @@ cdef class Sweep:
             raise MemoryError("no memory for the gradients in flight")
         for h in range(old):
             if before[h * ENTRY_WORDS] != 0:
-                j = (before[h * ENTRY_WORDS] - 1) & (cap - 1)
+                j = home_of(before[h * ENTRY_WORDS] - 1, cap - 1)
                 while table[j * ENTRY_WORDS] != 0:
                     j = (j + 1) & (cap - 1)
                 memcpy(table + j * ENTRY_WORDS, before + h * ENTRY_WORDS, ENTRY_WORDS * 8)
@@ -115,7 +123,7 @@ cdef class Sweep:
         if 2 * w[SWEEP_TABLE_LEN] + 2 > w[SWEEP_TABLE_CAP]:
             self.grow()
         table = <int64_t*><uintptr_t>w[SWEEP_TABLE]
-        h = i & (w[SWEEP_TABLE_CAP] - 1)
+        h = home_of(i, w[SWEEP_TABLE_CAP] - 1)
         while table[h * ENTRY_WORDS] != 0 and table[h * ENTRY_WORDS] != i + 1:
             h = (h + 1) & (w[SWEEP_TABLE_CAP] - 1)
         if table[h * ENTRY_WORDS] == 0:
@@ -124,6 +132,11 @@ cdef class Sweep:
             table[h * ENTRY_WORDS + 2] = 0
             w[SWEEP_TABLE_LEN] += 1
         return h
+
+    cdef int64_t* entry(self, int64_t i) except NULL:
+        """The table entry of record i; valid until the table grows."""
+        cdef int64_t h = self.place(i)
+        return <int64_t*><uintptr_t>self.w[SWEEP_TABLE] + h * ENTRY_WORDS
 
     cdef int seed(self, int64_t i, Storage* g) except -1:
         """Puts a gradient on a root; takes over the reference."""
@@ -164,6 +177,84 @@ cdef class Sweep:
         return 0
 
 
+cdef struct Reached:
+    int64_t seq
+    int64_t rec
+
+
+cdef int earlier(const void* a, const void* b) noexcept nogil:
+    cdef int64_t x = (<const Reached*>a).seq, y = (<const Reached*>b).seq
+    return -1 if x < y else 1 if x > y else 0
+
+
+cdef inline int64_t* edges_of(int64_t* r, int64_t* n) noexcept:
+    if r[REC_FLAGS] & FLAG_LEAF:
+        n[0] = 0
+        return r + REC_EDGE
+    if op_row(r[REC_OP] & 0xFFFF)[OP_FLAGS] & OPFLAG_VARIADIC:
+        n[0] = extension(r)[EXT_EDGES]
+        return ext_edges(extension(r))
+    n[0] = MAX_INPUTS
+    return r + REC_EDGE
+
+
+cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
+    """Marks in the sweep's table the records that lead from the roots to a wanted one."""
+    cdef Reached* found = NULL
+    cdef Reached* bigger
+    cdef int64_t n = 0, done = 0, cap = 0, low = -1, i, e, k, count = 0
+    cdef int64_t* edges
+    cdef int64_t* entry
+    for i in wanted:
+        s.entry(i)[2] = ENTRY_CAPTURE
+        if low < 0 or record(i)[REC_SEQ] < low:
+            low = record(i)[REC_SEQ]
+    try:
+        pending = list(roots)
+        while pending or done < n:
+            # The roots first, then what the records found so far hold.
+            if pending:
+                i = pending.pop()
+                edges = &i
+                count = 1
+            else:
+                edges = edges_of(record(found[done].rec), &count)
+                done += 1
+            for k in range(count):
+                e = edges[k]
+                if e < 0 or record(e)[REC_SEQ] < low:
+                    continue
+                entry = s.entry(e)
+                if entry[2] & ENTRY_SEEN:
+                    continue
+                entry[2] |= ENTRY_SEEN
+                if n == cap:
+                    cap = cap * 2 if cap else 256
+                    bigger = <Reached*>realloc(found, <size_t>cap * sizeof(Reached))
+                    if bigger == NULL:
+                        raise MemoryError("no memory to look for the inputs in the graph")
+                    found = bigger
+                found[n].seq = record(e)[REC_SEQ]
+                found[n].rec = e
+                n += 1
+        qsort(found, <size_t>n, sizeof(Reached), earlier)
+        for done in range(n):
+            entry = s.entry(found[done].rec)
+            if entry[2] & ENTRY_CAPTURE:
+                entry[2] |= ENTRY_NEEDED
+                continue
+            edges = edges_of(record(found[done].rec), &count)
+            for k in range(count):
+                e = edges[k]
+                if e >= 0 and record(e)[REC_SEQ] >= low and s.entry(e)[2] & ENTRY_NEEDED:
+                    s.entry(found[done].rec)[2] |= ENTRY_NEEDED
+                    break
+    finally:
+        free(found)
+    s.w[SWEEP_FILTER] = 1
+    return 0
+
+
 cdef Sweep free_sweeps = None
 
 
@@ -180,7 +271,7 @@ cdef Sweep take_sweep():
     s.w[SWEEP_ALLOC] = alloc_address
     s.w[SWEEP_RELEASE] = release_address
     s.w[SWEEP_ADD] = add_op
-    s.w[SWEEP_MIN_SEQ] = 0
+    s.w[SWEEP_FILTER] = 0
     s.w[SWEEP_STAGE] = STAGE_POP
     s.w[SWEEP_CALLS] = 0
     s.w[SWEEP_RECORDS] = 0
@@ -218,14 +309,39 @@ cdef Tensor add(Tensor a, Tensor b):
 cdef int add_into(Tensor a, Tensor b) except -1:
     """a += b outside of the history, into the same object."""
     cdef PyObject* p[2]
+    cdef bint mode = grad_mode()
     p[0] = <PyObject*>a
     p[1] = <PyObject*>b
     _tensor._set_grad_enabled(False)
     try:
         pointwise(add_op, 2, p, a, None)
     finally:
-        _tensor._set_grad_enabled(True)
+        _tensor._set_grad_enabled(mode)
     return 0
+
+
+cdef bint has_shape(Tensor t, int64_t* r) noexcept:
+    cdef int64_t* shape = record_shape(r)
+    cdef int d
+    if t.ndim_ != (r[REC_OP] >> 16) & 0xFF:
+        return False
+    for d in range(t.ndim_):
+        if t.shape_[d] != shape[d]:
+            return False
+    return True
+
+
+# One addition to a public gradient at a time: sweeps of several threads may share leaves.
+cdef object accumulation = threading.RLock()
+
+
+def _after_fork():
+    global accumulation
+    accumulation = threading.RLock()    # its owner may not exist in the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 cdef int accumulate(int64_t i, Storage* g) except -1:
@@ -234,7 +350,7 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
     cdef Storage* copy
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t n, address
-    cdef bint mode
+    cdef int64_t* r = record(i)
     held = _tensor.record_grad(i)
     if held is None:
         if g.refs == 1 and g.bucket >= 0:
@@ -244,10 +360,16 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
             memcpy(copy.ptr, g.ptr, g.nbytes)
             new = gradient_tensor(i, copy)
             storage_release(copy)
-        _tensor.set_record_grad(i, new)
-        return 0
+        held = _tensor.record_grad(i)
+        if held is None:                # making an object can let other threads run
+            _tensor.set_record_grad(i, new)
+            return 0
     there = <Tensor>held
     n = there.numel_
+    if there.dt != (r[REC_OP] >> 24) & 0xFF or not has_shape(there, r):
+        # Its data was exchanged by hand.
+        raise RuntimeError(f"the gradient to accumulate has not the size and type of the one that is there: "
+                           f"{list(there.shape)}, {there.dtype}")
     # Not given to other threads to run: two sweeps may be adding to one leaf.
     if there.contig and n > 0 and not there.requires:
         f[FRAME_OUT] = <int64_t><uintptr_t>there.data_
@@ -260,20 +382,8 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         (<kernel_t><uintptr_t>address)(f, 0, n)
         there.st.version += 1
         return 0
-    new = gradient_tensor(i, g)
-    mode = grad_mode()
-    if mode:
-        add_into(there, new)
-    else:
-        pointwise_add_inplace(there, new)
-    return 0
-
-
-cdef int pointwise_add_inplace(Tensor a, Tensor b) except -1:
-    cdef PyObject* p[2]
-    p[0] = <PyObject*>a
-    p[1] = <PyObject*>b
-    pointwise(add_op, 2, p, a, None)
+    with accumulation:                  # a strided addition may let go of the GIL
+        add_into(there, gradient_tensor(i, g))
     return 0
 
 
@@ -304,8 +414,12 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
     cdef Storage* g
     cdef Storage* replaced
     cdef Tensor t
+    cdef bint mode
     hooks = _tensor.record_hooks(i)
     record_retain(i)
+    mode = grad_mode()
+    if hooks is not None and mode:
+        _tensor._set_grad_enabled(False)    # what hooks compute is not recorded
     try:
         if hooks is not None and hooks.pre:
             t = gradient_tensor(i, <Storage*><uintptr_t>w[SWEEP_GRAD])
@@ -316,7 +430,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
                     check_hook_result(answer, t)
                     changed = answer
             if changed is not t:
-                replaced = grad_storage(changed)
+                replaced = grad_storage(<Tensor>changed)
                 storage_release(<Storage*><uintptr_t>w[SWEEP_GRAD])
                 w[SWEEP_GRAD] = <int64_t><uintptr_t>replaced
         if w[SWEEP_DETAIL] & ENTRY_CAPTURE:
@@ -326,7 +440,10 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
             held = _tensor.record_grad(i)
             t = gradient_tensor(i, g)
-            _tensor.set_record_grad(i, _tensor.clone(t) if held is None else add(held, t))
+            if held is None:
+                _tensor.set_record_grad(i, _tensor.clone(t))
+            else:
+                add_into(<Tensor>held, t)
         if r[REC_FLAGS] & FLAG_LEAF:
             if accumulates and r[REC_FLAGS] & FLAG_REQUIRES:
                 accumulate(i, <Storage*><uintptr_t>w[SWEEP_GRAD])
@@ -337,6 +454,8 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
             w[SWEEP_GRAD] = 0
             w[SWEEP_STAGE] = STAGE_POP
     finally:
+        if mode:
+            _tensor._set_grad_enabled(True)
         record_release(i)
     return 0
 
@@ -398,10 +517,12 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
                 rest = word - OP_BACKWARD
                 kernel_of(op, word, <int>(1 + (rest >> 4)), <int>((rest >> 3) & 1), <int>(rest & 7))
                 w[SWEEP_BLAS] = _tensor.get_blas_table()
+                still_there(w)
         elif status == SWEEP_GROW:
             s.grow()
         elif status == SWEEP_HEAVY:
             heavy(w)
+            still_there(w)
         else:
             fail(status, w)
 
@@ -409,95 +530,113 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
 cdef int heavy(int64_t* w) except -1:
     """Runs the prepared kernel without the GIL."""
     cdef int64_t* f = w + SWEEP_FRAME
+    cdef int64_t* r = record(w[SWEEP_REC])
     cdef kernel_t k = <kernel_t><uintptr_t>w[SWEEP_KERNEL]
     cdef int64_t n = -w[SWEEP_ITEMS]
     cdef int64_t status
-    if w[SWEEP_ITEMS] < 0:
-        with nogil:
-            status = k(f, 0, n)
-    elif w[SWEEP_ITEMS] > 0:
-        status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
-    else:
-        status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    cdef Storage* held[5]
+    cdef int j
+    # Another thread's backward through this record may free what it saved, so we hold on to that.
+    for j in range(4):
+        held[j] = <Storage*><uintptr_t>r[REC_SAVED + j]
+    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if r[REC_EXT] != 0 else NULL
+    for j in range(5):
+        if held[j] != NULL:
+            storage_retain(held[j])
+    try:
+        if w[SWEEP_ITEMS] < 0:
+            with nogil:
+                status = k(f, 0, n)
+        elif w[SWEEP_ITEMS] > 0:
+            status = execute(f, w[SWEEP_KERNEL], KIND_POINTWISE, w[SWEEP_ITEMS])
+        else:
+            status = execute(f, w[SWEEP_KERNEL], KIND_STRUCTURED, f[FRAME_N])
+    finally:
+        for j in range(5):
+            if held[j] != NULL:
+                storage_release(held[j])
     if status != 0:
         fail(SWEEP_FAILED, w)
+    return 0
+
+
+cdef Storage* one_of(Tensor t) except NULL:
+    """The gradient of a scalar with respect to itself."""
+    cdef Storage* st = storage_new(itemsizes[t.dt])
+    if t.dt == 0:
+        (<float*>st.ptr)[0] = 1.0
+    else:
+        (<double*>st.ptr)[0] = 1.0
+    return st
+
+
+cdef int still_there(int64_t* w) except -1:
+    """RuntimeError if another thread's backward has freed what the current record saved."""
+    if record(w[SWEEP_REC])[REC_FLAGS] & FLAG_FREED:
+        fail(SWEEP_FREED, w)
     return 0
 
 
 def backward(list roots, list grads, bint keep, list inputs, bint accumulates):
     """Runs one sweep from `roots` with these gradients.
 
-    With `inputs`, the gradients at these tensors are returned in a list (None where none arrived)
-    and no leaf accumulates unless it is among them and `accumulates` is set.
+    With `inputs`, the gradients at these tensors are returned in a list (None where none arrived), only
+    what leads to them is visited, and the leaves among them accumulate if `accumulates` is set.
     """
     cdef Sweep s
     cdef Tensor t
-    cdef int64_t i, h, low
+    cdef int64_t i
     cdef dict wanted = None
-    cdef list results = None
-    cdef list held = []
-    cdef Storage* st
+    cdef list results = None, held = [], starts = [], targets = []
     s = take_sweep()
     s.w[SWEEP_KEEP] = keep
     try:
+        for t in roots:
+            i = edge_of(t)
+            record_retain(i)
+            held.append(i)
+            starts.append(i)
         if inputs is not None:
             wanted = {}
             results = []
-            low = -1
             for t in inputs:
                 i = edge_of(t)
+                record_retain(i)
+                held.append(i)
+                targets.append(i)
                 if i not in wanted:
                     wanted[i] = len(results)
                     results.append(None)
-                    h = s.place(i)
-                    (<int64_t*><uintptr_t>s.w[SWEEP_TABLE])[h * ENTRY_WORDS + 2] = ENTRY_CAPTURE
-                    if low < 0 or record(i)[REC_SEQ] < low:
-                        low = record(i)[REC_SEQ]
-            s.w[SWEEP_MIN_SEQ] = low
+            mark_needed(s, starts, list(wanted))
         for k in range(len(roots)):
-            t = <Tensor>roots[k]
-            i = edge_of(t)
-            if grads[k] is None:
-                st = storage_new(itemsizes[t.dt])
-                if t.dt == 0:
-                    (<float*>st.ptr)[0] = 1.0
-                else:
-                    (<double*>st.ptr)[0] = 1.0
-            else:
-                st = grad_storage(<Tensor>grads[k])
-            record_retain(i)
-            held.append(i)
-            s.seed(i, st)
+            i = starts[k]
+            if inputs is not None and s.entry(i)[2] & ENTRY_NEEDED == 0:
+                continue
+            s.seed(i, one_of(<Tensor>roots[k]) if grads[k] is None else grad_storage(<Tensor>grads[k]))
         run(s, wanted, results, accumulates)
     finally:
         s.drop_pending()
+        give_sweep(s)
         for i in held:
             record_release(i)
-        give_sweep(s)
     if inputs is None:
         return None
-    return [results[wanted[edge_of(t)]] for t in inputs]
+    return [results[wanted[i]] for i in targets]
 
 
 def fast_backward(Tensor t not None):
     """`backward()` of a scalar with nothing else asked for."""
     cdef Sweep s
     cdef int64_t i = edge_of(t)
-    cdef Storage* st
     if i < 0:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     if t.numel_ != 1:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
-    st = storage_new(itemsizes[t.dt])
-    if t.dt == 0:
-        (<float*>st.ptr)[0] = 1.0
-    else:
-        (<double*>st.ptr)[0] = 1.0
     s = take_sweep()
     s.w[SWEEP_KEEP] = 0
     record_retain(i)
     try:
-        s.seed(i, st)
+        s.seed(i, one_of(t))
         run(s, None, None, True)
     finally:
         s.drop_pending()

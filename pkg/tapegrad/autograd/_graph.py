@@ -15,7 +15,7 @@ from .. import _tensor
 from .._layout import FLAG_ALIAS, FLAG_FREED, FLAG_LEAF, FLAG_REQUIRES, FLAG_RETAIN, KIND_POINTWISE
 from .._tensor import Tensor
 from ..dtypes import DTYPES
-from ..ops.registry import IDENTITY, OPS, Op
+from ..ops.registry import IDENTITY, NOT_IMPLEMENTED, OPS, Op
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -67,6 +67,8 @@ def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
             d = op.derivatives[k]
             if d is None:
                 continue
+            if d == NOT_IMPLEMENTED:
+                raise RuntimeError(f"derivative for {op.name} is not implemented")
             if d == IDENTITY:
                 gx: Any = g
             else:
@@ -115,39 +117,73 @@ def backward(
             held[i] = _tensor.node_of_record(i)
         heapq.heappush(order, (-_tensor.record_info(i)[0], i))
 
+    starts = [_tensor.edge_index(t) for t in roots]
     wanted: dict[int, Tensor | None] = {}
-    lowest = 0
+    needed: set[int] | None = None
+    targets: list[int] = []
     if inputs is not None:
         for t in inputs:
             i = _tensor.edge_index(t)
+            targets.append(i)
             wanted[i] = None
             held[i] = _tensor.node_of_record(i)
-        lowest = min(_tensor.record_info(i)[0] for i in wanted)
-    for t, g in zip(roots, grads, strict=True):
-        deliver(_tensor.edge_index(t), g)
+        needed = _leading_to(set(wanted), starts)
+    for i, g in zip(starts, grads, strict=True):
+        if needed is None or i in needed:
+            deliver(i, g)
     while order:
         _, i = heapq.heappop(order)
         g = pending.pop(i)
-        seq, flags, _, _ = _tensor.record_info(i)
+        _, flags, _, _ = _tensor.record_info(i)
         hooks = _tensor.record_hooks(i)
         if hooks is not None:
             for hook in list(hooks.pre.values()):
                 answer = hook(g)
                 if answer is not None:
-                    g = answer
+                    g = _checked(answer, g)
         if i in wanted:
             wanted[i] = g
-        if accumulates and (flags & FLAG_RETAIN or (flags & FLAG_LEAF and flags & FLAG_REQUIRES)):
+        if flags & FLAG_RETAIN or (accumulates and flags & FLAG_LEAF and flags & FLAG_REQUIRES):
             there = _tensor.record_grad(i)
             _tensor.set_record_grad(i, g if there is None else there + g)
             if hooks is not None and flags & FLAG_LEAF:
                 for after in list(hooks.post.values()):
                     after()
-        if flags & FLAG_LEAF or seq <= lowest:
+        if flags & FLAG_LEAF:
             continue
         for e, gx in derivatives(i, g):
-            if _tensor.record_info(e)[0] >= lowest:
+            if needed is None or e in needed:
                 deliver(e, gx)
         if not keep:
             _tensor.drop_saved(i)
-    return None if inputs is None else [wanted[_tensor.edge_index(t)] for t in inputs]
+    return None if inputs is None else [wanted[i] for i in targets]
+
+
+def _checked(answer: Any, g: Tensor) -> Tensor:
+    """What a hook returned in place of g."""
+    if not isinstance(answer, Tensor):
+        raise TypeError(f"hook returned '{type(answer).__name__}', but a Tensor or None was expected")
+    if answer.shape != g.shape or answer.dtype is not g.dtype:
+        raise RuntimeError(
+            f"hook has changed the size or type of value: expected {list(g.shape)} {g.dtype}, "
+            f"got {list(answer.shape)} {answer.dtype}"
+        )
+    return answer
+
+
+def _leading_to(wanted: set[int], starts: list[int]) -> set[int]:
+    """The records between the starts and the wanted ones, both included."""
+    lowest = min(_tensor.record_info(i)[0] for i in wanted)
+    edges: dict[int, list[int]] = {}
+    pending = list(starts)
+    while pending:
+        i = pending.pop()
+        if i in edges or _tensor.record_info(i)[0] < lowest:
+            continue
+        edges[i] = [e for e in _tensor.node_of_record(i).edges() if e >= 0]
+        pending += edges[i]
+    needed: set[int] = set()
+    for i in sorted(edges, key=lambda i: _tensor.record_info(i)[0]):
+        if i in wanted or any(e in needed for e in edges[i]):
+            needed.add(i)
+    return needed

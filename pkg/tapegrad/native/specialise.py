@@ -13,7 +13,8 @@ from functools import cache
 from typing import Any
 
 import numba
-from numba.core import types
+from numba.core import compiler, types
+from numba.core.dispatcher import _FunctionCompiler
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
@@ -132,7 +133,51 @@ def _names(code: python_types.CodeType) -> set[str]:
 
 def _jit(function: python_types.FunctionType, outlined: bool) -> Any:
     # Inlined unless marked: a call that stays keeps the loop around it from being vectorised.
-    return numba.njit(**EXACT, forceinline=not outlined)(function)
+    dispatcher = numba.njit(**EXACT, forceinline=not outlined)(function)
+    plain = dispatcher._compiler
+    dispatcher._compiler = _HelperCompiler(
+        plain.py_func, plain.targetdescr, plain.targetoptions, plain.locals, plain.pipeline_class
+    )
+    template = dispatcher.get_call_template
+
+    def without_literals(args: Any, kws: Any) -> Any:
+        # A version per constant argument would be compiled otherwise; LLVM knows constants by itself.
+        return template(tuple(types.unliteral(a) for a in args), kws)
+
+    dispatcher.get_call_template = without_literals
+    return dispatcher
+
+
+class _HelperCompiler(_FunctionCompiler):
+    """Compiles a helper up to LLVM's language and no further.
+
+    Nobody calls a helper from outside, so machine code for it would be wasted (half of a kernel's time in
+    LLVM), and it is optimised with the kernel that takes it in.
+    """
+
+    def _compile_core(self, args: Any, return_type: Any) -> Any:
+        flags = compiler.Flags()
+        self.targetdescr.options.parse_as_flags(flags, self.targetoptions)
+        flags.no_compile = True
+        context = self.targetdescr.target_context
+        library = context.codegen().create_library(self.py_func.__qualname__)
+        library._optimize_final_module = lambda: None
+        library._finalize_final_module = lambda: setattr(library, "_finalized", True)
+        result = compiler.compile_extra(
+            self.targetdescr.typing_context,
+            context,
+            self.py_func,
+            args,
+            return_type,
+            flags,
+            self.locals,
+            library,
+            self.pipeline_class,
+        )
+        # Numba looks a helper up by what would call it: a builtin function that is like no other.
+        entry: Any = [].append
+        context.insert_user_function(entry, result.fndesc, [library])
+        return result._replace(entry_point=entry)
 
 
 def _call(dispatcher: Any, typing_context: Any, args: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:

@@ -21,7 +21,7 @@ from ..native.symbols import (
     trunc,
     where,
 )
-from .registry import ALL, FLOATS, IDENTITY, NUMBERS, pointwise
+from .registry import ALL, FLOATS, IDENTITY, NOT_IMPLEMENTED, NUMBERS, pointwise
 
 
 def _zero_1(_g, _x, _y):
@@ -213,7 +213,7 @@ def floor_divide(a, b):
 pointwise(
     "floor_divide",
     floor_divide,
-    (None, None),
+    (NOT_IMPLEMENTED, NOT_IMPLEMENTED),
     method=False,
     domain=(0.5, 3.0),
     reference=np.floor_divide,

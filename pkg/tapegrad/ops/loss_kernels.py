@@ -27,8 +27,8 @@ from .._layout import (
 )
 from ..dtypes import float32 as T
 from ..dtypes import float64, int64
-from ..native.symbols import exp, fabs, log, pointer, where
-from .fold import LANES, add, chunks_of, exp_less, fold_row, larger, plain, plan_items, put
+from ..native.symbols import exp, fabs, log, outlined, pointer, where
+from .fold import LANES, add, chunks_of, fold_row, larger, plain, plan_items, put
 
 SHORT = 32  # classes up to which rows are taken in blocks, exponentials in one flat pass
 KEEP = 1024  # classes up to which the probabilities are kept
@@ -65,6 +65,13 @@ def target_of(f, target, row, n, ignore):
     return t
 
 
+@outlined
+def exp_into(out, x, start, n, shift):
+    """out[0:n] = exp(x[start : start + n] - shift); the exponential is long, so there is one loop of it."""
+    for i in range(n):
+        out[i] = exp(x[start + i] - shift)
+
+
 def cross_entropy_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     rows, n, size, ignore, reduction, weighted = w[0], w[1], w[2], w[3], w[4], w[5]
@@ -91,6 +98,7 @@ def cross_entropy_kernel(f, lo, hi):
         tmp = pointer(area, T)
         z = pointer(area + BLOCK * size, T)
         picked = pointer(area + 2 * BLOCK * size, T)
+        lanes = pointer(area + (3 * BLOCK - LANES) * size, T)  # of rows that are alone in their block
         loss = 0.0
         total = 0.0
         block = BLOCK // max(1, n) if n <= SHORT else 1
@@ -109,32 +117,35 @@ def cross_entropy_kernel(f, lo, hi):
                 if n <= SHORT:
                     for j in range(n):
                         tmp[r * n + j] = x[p + j] - m
-                elif n <= KEEP:
-                    for j in range(p, p + n):
-                        aux[j] = exp(x[j] - m)
-                    s = fold_row(add, plain, T(0.0), aux, p, n, tmp)
-                    z[r] = log(s)
-                    s = T(1.0) / s
-                    for j in range(p, p + n):
-                        aux[j] = aux[j] * s
-                else:
-                    z[r] = log(fold_row(add, exp_less, m, x, p, n, tmp))
+                    continue
+                # One row to a block here. Its exponentials stay (up to KEEP, BLOCK at most) or are added up.
+                s = T(0.0)
+                for start in range(0, n, BLOCK):
+                    piece = min(BLOCK, n - start)
+                    e = pointer(f[FRAME_AUX] + p * size if n <= KEEP else area, T)
+                    exp_into(e, x, p + start, piece, m)
+                    s += fold_row(add, plain, T(0.0), e, 0, piece, lanes)
+                z[r] = s
+                if n > KEEP:
                     aux[2 * row] = m
-                    aux[2 * row + 1] = z[r]
             if n <= SHORT:
-                for i in range(count * n):
-                    aux[first * n + i] = exp(tmp[i])
+                exp_into(pointer(f[FRAME_AUX] + first * n * size, T), tmp, 0, count * n, T(0.0))
                 for r in range(count):
                     p = (first + r) * n
                     s = T(0.0)
                     for j in range(n):
                         s += aux[p + j]
                     z[r] = s
-                    s = T(1.0) / s
-                    for j in range(n):
-                        aux[p + j] = aux[p + j] * s
+            if n <= KEEP:
                 for r in range(count):
-                    z[r] = log(z[r])
+                    p = (first + r) * n
+                    s = T(1.0) / z[r]
+                    for j in range(p, p + n):
+                        aux[j] = aux[j] * s
+            for r in range(count):
+                z[r] = log(z[r])
+            if n > KEEP:
+                aux[2 * first + 1] = z[0]
             for r in range(count):
                 t = target[first + r]
                 value = T(0.0)

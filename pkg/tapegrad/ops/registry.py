@@ -50,6 +50,7 @@ NUMBERS = FLOATS + INTEGERS
 ALL = (*NUMBERS, bool_)
 
 IDENTITY = "identity"  # a derivative: the incoming gradient itself
+NOT_IMPLEMENTED = "not implemented"  # a derivative: backward raises RuntimeError
 
 
 def float_bits(value: float) -> int:
@@ -199,7 +200,8 @@ def pointwise(
 ) -> Op:
     """Declares an element-wise op of one to three inputs.
 
-    `derivatives` holds per input a formula, IDENTITY, or None where no gradient flows; `promote`
+    `derivatives` holds per input a formula, IDENTITY, None where no gradient flows, or NOT_IMPLEMENTED
+    where backward raises; `promote`
     is "same" or "float" (integers are computed in the default floating type); `result` fixes the
     result's type; `reference` is the same function on NumPy float64 arrays; `domain` the interval
     where the tests sample.
@@ -331,6 +333,8 @@ def kernel(op_id: int, role: int, layout: int, dt: int) -> int:
         bindings["formula"] = _formula(op, op.forward, False)
         return native.compile_kernel(loops.FORWARD[layout][n], bindings, name)
     derivative = op.derivatives[role - 1]
+    if derivative == NOT_IMPLEMENTED:
+        raise RuntimeError(f"derivative for {op.name} is not implemented")
     if derivative == IDENTITY:
         bindings["formula"] = native.Formula(loops.PASS_THROUGH[n])
     else:

@@ -11,6 +11,8 @@ cdef struct Storage:
     int64_t bucket      # size class of the cache; -1 for memory that is not ours
     Storage* next       # link of the free list
 
+cdef void* map_pages(size_t n, bint huge) noexcept
+cdef void unmap_pages(void* p, size_t n) noexcept
 cdef Storage* storage_new(int64_t nbytes) except NULL
 cdef Storage* storage_try(int64_t nbytes) noexcept
 cdef Storage* storage_wrap(char* ptr, int64_t nbytes, PyObject* owner) except NULL

@@ -2,8 +2,10 @@
 
 A block is a 64-byte header followed by the data, 64-byte aligned; a released block goes to the
 free list of its class and is handed out again, so a training loop takes nothing from the system
-after its first iteration. Large blocks sit on huge pages where the system has them, since touching
-fresh small pages costs more than the arithmetic on them. All calls hold the GIL, which is the lock.
+after its first iteration. Blocks of up to 1 KiB are cut from slabs, so that the memory of many of
+them can go back; larger ones are kept for reuse up to a limit. Large memory sits on huge pages where
+the system has them, since touching fresh small pages costs more than the arithmetic on them. All
+calls hold the GIL, which is the lock.
 """
 
 from cpython.ref cimport PyObject, Py_DECREF, Py_INCREF
@@ -19,9 +21,11 @@ cdef extern from *:
     static void *tg_alloc(size_t align, size_t n) { return _aligned_malloc(n, align); }
     static void tg_free(void *p) { _aligned_free(p); }
     static void tg_trim(void) {}
+    static void *tg_map(size_t n, int huge) { (void)huge; return _aligned_malloc(n, (size_t)1 << 21); }
+    static void tg_unmap(void *p, size_t n) { (void)n; _aligned_free(p); }
     #else
-    #if defined(__linux__)
     #include <sys/mman.h>
+    #if defined(__linux__)
     #if defined(__GLIBC__)
     #include <malloc.h>
     static void tg_trim(void) { malloc_trim(0); }
@@ -40,6 +44,24 @@ cdef extern from *:
         return p;
     }
     static void tg_free(void *p) { free(p); }
+    /* Pages of our own, aligned to 2 MiB: what malloc gets back it may keep, these go at once. */
+    static void *tg_map(size_t n, int huge) {
+        const size_t align = (size_t)1 << 21;
+        char *p = (char *)mmap(NULL, n + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+        size_t before;
+        if (p == (char *)MAP_FAILED) return NULL;
+        before = (align - ((uintptr_t)p & (align - 1))) & (align - 1);
+        if (before) munmap(p, before);
+        munmap(p + before + n, align - before);
+        p += before;
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (huge) madvise(p, n, MADV_HUGEPAGE);
+    #else
+        (void)huge;
+    #endif
+        return p;
+    }
+    static void tg_unmap(void *p, size_t n) { munmap(p, n); }
     #endif
     static inline int tg_log2(uint64_t v) {
         int r = 0;
@@ -50,16 +72,34 @@ cdef extern from *:
     void* tg_alloc(size_t align, size_t n) noexcept
     void tg_free(void* p) noexcept
     void tg_trim() noexcept
+    void* tg_map(size_t n, int huge) noexcept
+    void tg_unmap(void* p, size_t n) noexcept
     int tg_log2(unsigned long long v) noexcept
 
 cdef enum:
     HEADER = 64
     N_BUCKETS = 256
+    SLAB = 1 << 21                   # bytes of a slab, and its alignment
+    SLAB_CLASSES = 17                # classes 1..16, up to 1 KiB, are cut from slabs
     HUGE = 1 << 22                   # from here blocks are aligned to huge pages
-    SMALL_LIMIT = 16 << 20           # bytes kept per small size class
+
+# The start of a slab; the blocks of one class follow. A block finds its slab by its address.
+cdef struct Slab:
+    int64_t live                     # blocks handed out
+    int64_t cut                      # blocks cut off so far, from the front
+    int64_t room                     # blocks it can be cut into
+    Storage* free
+    Slab* next                       # links of the list of slabs of this class with room
+    Slab* prev
+    int64_t bucket
+
+cdef Slab* rooms[SLAB_CLASSES]
+cdef int64_t slabs = 0
+cdef int64_t empty_slabs = 0
+cdef int64_t spare_slabs = 6         # empty slabs kept, all classes together
+cdef bint slabs_returned = False     # since the last time one was taken
 
 cdef Storage* buckets[N_BUCKETS]
-cdef int64_t bucket_bytes[N_BUCKETS]   # bytes kept in each free list
 cdef Storage* free_headers = NULL      # headers of storages that show foreign memory
 
 cdef int64_t live_bytes = 0
@@ -86,6 +126,121 @@ cdef inline int bucket_of(int64_t nbytes, int64_t* rounded) noexcept:
     return 17 + (p - 10) * 4 + q
 
 
+cdef void* map_pages(size_t n, bint huge) noexcept:
+    """Memory of n bytes (a multiple of 2 MiB), or NULL; on huge pages if there are any."""
+    return tg_map(n, huge)
+
+
+cdef void unmap_pages(void* p, size_t n) noexcept:
+    tg_unmap(p, n)
+
+
+cdef void link_slab(Slab* slab) noexcept:
+    slab.prev = NULL
+    slab.next = rooms[slab.bucket]
+    if slab.next != NULL:
+        slab.next.prev = slab
+    rooms[slab.bucket] = slab
+
+
+cdef void unlink_slab(Slab* slab) noexcept:
+    if slab.prev != NULL:
+        slab.prev.next = slab.next
+    else:
+        rooms[slab.bucket] = slab.next
+    if slab.next != NULL:
+        slab.next.prev = slab.prev
+
+
+cdef Slab* take_slab(int b, int64_t rounded) noexcept:
+    """A slab for class b: an empty one of another class, or fresh memory; NULL if there is none."""
+    global slabs, empty_slabs, spare_slabs, slabs_returned, system_allocations, cached_bytes
+    cdef Slab* slab = NULL
+    cdef int k
+    if empty_slabs > 0:
+        for k in range(1, SLAB_CLASSES):
+            slab = rooms[k]
+            while slab != NULL and slab.live > 0:
+                slab = slab.next
+            if slab != NULL:
+                unlink_slab(slab)
+                cached_bytes -= slab.cut * 64 * k
+                break
+    if slab == NULL:
+        # The first few lie on small pages, which cost only what is touched of them.
+        slab = <Slab*>tg_map(SLAB, slabs >= SLAB_CLASSES)
+        if slab == NULL:
+            return NULL
+        system_allocations += 1
+        slabs += 1
+        empty_slabs += 1
+        if slabs_returned:
+            # Memory that came back is wanted again: a program that goes up and down keeps more.
+            slabs_returned = False
+            if spare_slabs * SLAB < cache_limit:
+                spare_slabs *= 2
+    slab.live = 0
+    slab.cut = 0
+    slab.room = (SLAB - HEADER) // (rounded + HEADER)
+    slab.free = NULL
+    slab.bucket = b
+    link_slab(slab)
+    return slab
+
+
+cdef inline Storage* slab_take(int b, int64_t rounded) noexcept:
+    global cached_bytes, empty_slabs
+    cdef Slab* slab = rooms[b]
+    cdef Storage* s
+    if slab == NULL:
+        slab = take_slab(b, rounded)
+        if slab == NULL:
+            return NULL
+    s = slab.free
+    if s != NULL:
+        slab.free = s.next
+        cached_bytes -= rounded
+    else:
+        s = <Storage*>(<char*>slab + HEADER + slab.cut * (rounded + HEADER))
+        slab.cut += 1
+        s.ptr = <char*>s + HEADER
+        s.bucket = b
+        s.owner = NULL
+        s.parent = NULL
+    if slab.live == 0:
+        empty_slabs -= 1
+    slab.live += 1
+    if slab.live == slab.room:
+        unlink_slab(slab)
+    return s
+
+
+cdef inline void slab_give(Storage* s, int64_t rounded) noexcept:
+    global cached_bytes, empty_slabs
+    cdef Slab* slab = <Slab*>(<uintptr_t>s & ~<uintptr_t>(SLAB - 1))
+    if slab.live == slab.room:
+        link_slab(slab)
+    s.next = slab.free
+    slab.free = s
+    cached_bytes += rounded
+    slab.live -= 1
+    if slab.live == 0:
+        empty_slabs += 1
+        if empty_slabs > spare_slabs:
+            return_slab(slab)
+
+
+cdef void return_slab(Slab* slab) noexcept:
+    """Gives an empty slab back to the system."""
+    global slabs, empty_slabs, slabs_returned, cached_bytes
+    unlink_slab(slab)
+    cached_bytes -= slab.cut * 64 * slab.bucket
+    slabs -= 1
+    empty_slabs -= 1
+    slabs_returned = True
+    tg_unmap(<void*>slab, SLAB)
+
+
 cdef Storage* storage_try(int64_t nbytes) noexcept:
     """A storage with one reference, or NULL if there is no memory (or the size is absurd)."""
     global live_bytes, live_blocks, cached_bytes, peak_bytes, system_allocations
@@ -96,10 +251,13 @@ cdef Storage* storage_try(int64_t nbytes) noexcept:
     if nbytes < 0 or nbytes > <int64_t>1 << 46:
         return NULL
     b = bucket_of(nbytes, &rounded)
-    s = buckets[b]
-    if s != NULL:
+    if b < SLAB_CLASSES:
+        s = slab_take(b, rounded)
+        if s == NULL:
+            return NULL
+    elif buckets[b] != NULL:
+        s = buckets[b]
         buckets[b] = s.next
-        bucket_bytes[b] -= rounded
         cached_bytes -= rounded
     else:
         raw = <char*>tg_alloc(HUGE >> 1 if rounded >= HUGE else 64, <size_t>(rounded + HEADER))
@@ -133,11 +291,12 @@ cdef Storage* storage_new(int64_t nbytes) except NULL:
 
 
 cdef Storage* header_new() except NULL:
-    global free_headers
+    global free_headers, system_allocations
     cdef Storage* s = free_headers
     if s != NULL:
         free_headers = s.next
     else:
+        system_allocations += 1
         s = <Storage*>malloc(sizeof(Storage))
         if s == NULL:
             raise MemoryError("no memory for a storage header")
@@ -192,7 +351,10 @@ cdef void storage_free(Storage* s) noexcept:
     bucket_of(s.nbytes, &rounded)
     live_bytes -= rounded
     live_blocks -= 1
-    if (rounded <= 65536 and bucket_bytes[s.bucket] >= SMALL_LIMIT) or cached_bytes + rounded > cache_limit:
+    if s.bucket < SLAB_CLASSES:
+        slab_give(s, rounded)
+        return
+    if cached_bytes + rounded > cache_limit:
         tg_free(<void*>s)
         released_since_trim += rounded
         if released_since_trim > <int64_t>64 << 20:
@@ -201,7 +363,6 @@ cdef void storage_free(Storage* s) noexcept:
         return
     s.next = buckets[s.bucket]
     buckets[s.bucket] = s
-    bucket_bytes[s.bucket] += rounded
     cached_bytes += rounded
 
 
@@ -221,20 +382,44 @@ def addresses():
 
 cpdef void empty_cache() noexcept:
     """Gives the cached free blocks back to the system."""
-    global cached_bytes
+    global cached_bytes, slabs_returned
     cdef int b
+    cdef int64_t rounded = 0
     cdef Storage* s
     cdef Storage* following
-    for b in range(N_BUCKETS):
+    cdef Slab* slab
+    cdef Slab* next_slab
+    for b in range(1, SLAB_CLASSES):
+        slab = rooms[b]
+        while slab != NULL:
+            next_slab = slab.next
+            if slab.live == 0:
+                return_slab(slab)
+            slab = next_slab
+    slabs_returned = False              # asked for, which says nothing about the program's ups and downs
+    for b in range(SLAB_CLASSES, N_BUCKETS):
         s = buckets[b]
         buckets[b] = NULL
-        bucket_bytes[b] = 0
         while s != NULL:
             following = s.next
+            bucket_of(s.nbytes, &rounded)
+            cached_bytes -= rounded
             tg_free(<void*>s)
             s = following
-    cached_bytes = 0
     tg_trim()
+
+
+def set_cache_limit(int64_t nbytes):
+    """Sets how many bytes of free blocks are kept for reuse (4 GiB at first); returns the limit before.
+
+    ValueError if negative. What is kept already stays until `empty_cache()`.
+    """
+    global cache_limit
+    if nbytes < 0:
+        raise ValueError(f"the limit of the storage cache cannot be negative, got {nbytes}")
+    before = cache_limit
+    cache_limit = nbytes
+    return before
 
 
 def memory_stats():

@@ -19,6 +19,7 @@ cdef inline void record_retain(int64_t i) noexcept:
     record(i)[REC_REFS] += 1
 
 cdef int64_t record_new() except -1
+cdef int64_t record_new_leaf() except -1
 cdef void record_release(int64_t i) noexcept
 cdef void record_drop_saved(int64_t* r) noexcept
 cdef int64_t* record_extend(int64_t* r, int64_t param_bytes, int64_t words, int64_t edges) except NULL

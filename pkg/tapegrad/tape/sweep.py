@@ -14,6 +14,8 @@ from __future__ import annotations
 from .._layout import (
     DERIVATIVE_IDENTITY,
     DERIVATIVE_NONE,
+    ENTRY_CAPTURE,
+    ENTRY_NEEDED,
     ENTRY_WORDS,
     EXT_AUX,
     EXT_BODY,
@@ -40,6 +42,8 @@ from .._layout import (
     FRAME_SCRATCH_BYTES,
     FRAME_STEP,
     FRAME_Y,
+    HASH_FACTOR,
+    HASH_SHIFT,
     HEAVY_ELEMENTS,
     KIND_POINTWISE,
     KIND_STRUCTURED,
@@ -78,6 +82,7 @@ from .._layout import (
     SWEEP_DETAIL,
     SWEEP_DONE,
     SWEEP_FAILED,
+    SWEEP_FILTER,
     SWEEP_FRAME,
     SWEEP_FREED,
     SWEEP_GRAD,
@@ -89,7 +94,6 @@ from .._layout import (
     SWEEP_ITEMS,
     SWEEP_KEEP,
     SWEEP_KERNEL,
-    SWEEP_MIN_SEQ,
     SWEEP_MISSING,
     SWEEP_NO_MEMORY,
     SWEEP_OPS,
@@ -117,11 +121,20 @@ def at(s, i):
     return pointer(segment + (i & (SEGMENT_RECORDS - 1)) * REC_WORDS * 8, int64)
 
 
+def home_of(i, mask):
+    """Where record i belongs in a table.
+
+    Eight neighbours stay together, which is what the cache likes; the groups are scattered, since in one
+    long run of neighbours every removal would walk to its end.
+    """
+    return (((((i >> 3) * HASH_FACTOR) >> HASH_SHIFT) << 3) | (i & 7)) & mask
+
+
 def find(s, i):
     """The table place of record i, or the free place where it belongs."""
     table = pointer(s[SWEEP_TABLE], int64)
     mask = s[SWEEP_TABLE_CAP] - 1
-    h = i & mask
+    h = home_of(i, mask)
     while table[h * ENTRY_WORDS] != 0 and table[h * ENTRY_WORDS] != i + 1:
         h = (h + 1) & mask
     return h
@@ -134,7 +147,7 @@ def remove(s, h):
     gap = h
     j = (h + 1) & mask
     while table[j * ENTRY_WORDS] != 0:
-        home = (table[j * ENTRY_WORDS] - 1) & mask
+        home = home_of(table[j * ENTRY_WORDS] - 1, mask)
         if ((j - home) & mask) >= ((j - gap) & mask):
             for k in range(ENTRY_WORDS):
                 table[gap * ENTRY_WORDS + k] = table[j * ENTRY_WORDS + k]
@@ -248,6 +261,15 @@ def drop_saved(s, r):
             release(s, saved)
         r[REC_FLAGS] |= FLAG_FREED
     return 0
+
+
+def needed(s, e):
+    """Whether the sweep goes to record e: everywhere, or where it leads to a wanted one."""
+    if s[SWEEP_FILTER] == 0:
+        return True
+    table = pointer(s[SWEEP_TABLE], int64)
+    h = find(s, e)
+    return table[h * ENTRY_WORDS] != 0 and (table[h * ENTRY_WORDS + 2] & ENTRY_NEEDED) != 0
 
 
 def deliver(s, e, t):
@@ -387,7 +409,7 @@ def sweep(s, _lo, _hi):
                 return SWEEP_DONE
             flags = take_next(s)
             s[SWEEP_STAGE] = STAGE_INPUTS
-            if flags != 0 or at(s, s[SWEEP_REC])[REC_FLAGS] & FLAG_VISIT:
+            if flags & ENTRY_CAPTURE or at(s, s[SWEEP_REC])[REC_FLAGS] & FLAG_VISIT:
                 s[SWEEP_DETAIL] = flags
                 return SWEEP_VISIT
         r = at(s, s[SWEEP_REC])
@@ -409,7 +431,7 @@ def sweep(s, _lo, _hi):
             if e >= 0:
                 t = at(s, e)
                 derivative = row[OP_DERIVATIVE + (0 if variadic else k)]
-                if t[REC_SEQ] >= s[SWEEP_MIN_SEQ] and derivative != DERIVATIVE_NONE:
+                if derivative != DERIVATIVE_NONE and needed(s, e):
                     if s[SWEEP_STAGE] == STAGE_INPUTS:
                         if r[REC_FLAGS] & FLAG_ALIAS or (
                             derivative == DERIVATIVE_IDENTITY and (r[REC_OP] >> (48 + k)) & 1

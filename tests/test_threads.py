@@ -1,0 +1,76 @@
+"""Eight Python threads at once, on both threading layers, give the numbers of one, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("_training.py")
+LAYERS = ["workqueue", *([] if sys.platform == "darwin" else ["omp"])]
+
+
+def run(*args: str, **environment: str) -> list[str]:
+    """The digests that a run prints, and the layer it ended on in the last line's place."""
+    env = {**os.environ, **environment}
+    env["PYTHONPATH"] = os.pathsep.join(sys.path)
+    env.pop("OMP_NUM_THREADS", None)
+    env.pop("TAPEGRAD_NUM_THREADS", None)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *args], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    *lines, layer = done.stdout.splitlines()
+    return [*" ".join(lines).split(), layer]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, list[str]]:
+    """One thread after the other, kernels serial."""
+    return {size: run("alone", size, "one")[:-1] for size in ("small", "large")}
+
+
+needs_two = pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2 if hasattr(os, "sched_getaffinity") else False, reason="one core"
+)
+
+
+@needs_two
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_eight_threads_train_as_one_does(alone, layer, size):
+    *digests, used = run("threads", size, NUMBA_THREADING_LAYER=layer)
+    assert digests == alone[size]
+    assert len(set(digests)) == 8
+    # The large size is there for its parallel regions, the small one must do without.
+    assert used == (f"layer {layer}" if size == "large" else "layer yet")
+
+
+@needs_two
+@pytest.mark.parametrize("layer", LAYERS)
+def test_kernels_on_two_threads_give_the_bits_of_one(alone, layer):
+    *digests, used = run("alone", "large", NUMBA_THREADING_LAYER=layer)
+    assert digests == alone["large"]
+    assert used == f"layer {layer}"
+
+
+@needs_two
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_number_of_threads_may_change_meanwhile(alone, layer):
+    *digests, _ = run("busy", "large", NUMBA_THREADING_LAYER=layer)
+    assert digests == alone["large"]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("how", [("small",), ("large",), ("large", "one")], ids=" ".join)
+def test_threads_sum_their_gradients_in_shared_leaves(layer, how):
+    alone, first, second, _ = run("shared", *how, NUMBA_THREADING_LAYER=layer)
+    assert alone == first == second
+
+
+def test_one_graph_under_several_threads_is_an_error_at_worst():
+    assert run("trunk")[0] == "fine"
