@@ -520,7 +520,7 @@ cdef int check_inplace(Tensor t) except -1:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed. You can make "
                            "a clone to get a normal tensor before doing inplace update.")
     for d in range(t.ndim_):
-        if t.strides_[d] == 0 and t.shape_[d] > 1:
+        if t.strides_[d] == 0 and t.shape_[d] > 1 and t.numel_ > 0:
             raise RuntimeError(
                 "unsupported operation: more than one element of the written-to tensor refers to a single "
                 "memory location. Please clone() the tensor before performing the operation.")
@@ -947,6 +947,10 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
             ext = record_extend(r, offset + n_scalars * 8, PLAN_WORDS if layout == LAYOUT_GENERAL else 0, 0)
             slot = <char*>ext_params(ext)
             if layout == LAYOUT_GENERAL:
+                if cloned:              # the derivative reads the copy, which lies in another way
+                    ts[0] = <PyObject*>k0
+                    make_plan(plan, n, ts, nd, shape, out.strides_)
+                    ts[0] = <PyObject*>inplace
                 memcpy(ext_words(ext), plan, sizeof(plan))
         else:
             slot = <char*>(r + REC_PARAM)
