@@ -424,6 +424,11 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
 
 _TYPE_NAMES = ("Float", "Double", "Long", "Int", "Byte", "Bool")
 
+NOT_SAVED = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
+    "tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
+    "`torch.no_grad()` instead of `torch.inference_mode()`.")
+
 cdef object type_name(int dt):
     return _TYPE_NAMES[dt]
 
@@ -515,16 +520,33 @@ cdef int check_inplace(Tensor t) except -1:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed. You can make "
                            "a clone to get a normal tensor before doing inplace update.")
     for d in range(t.ndim_):
-        if t.strides_[d] == 0 and t.shape_[d] > 1:
+        if t.strides_[d] == 0 and t.shape_[d] > 1 and t.numel_ > 0:
             raise RuntimeError(
                 "unsupported operation: more than one element of the written-to tensor refers to a single "
                 "memory location. Please clone() the tensor before performing the operation.")
     if tg_grad_off == 0:
         if needs_grad(t) and is_leaf(t):
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        if t.multi_view and needs_grad(t):
+            raise RuntimeError("This view is the output of a function that returns multiple views. Such functions do not "
+                               "allow the output views to be modified inplace. You should replace the inplace operation "
+                               "by an out-of-place one.")
         if t.base is not None and t.base.requires and is_leaf(t.base):
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     return 0
+
+
+def mark_multi_view(Tensor t not None):
+    """Marks one of several views that a function returned together: it is not changed in place; returns it."""
+    t.multi_view = True
+    return t
+
+
+def fresh(Tensor t not None):
+    """Starts the version count of a tensor just made from 0; returns it."""
+    if t.base is None and t.rec < 0 and t.st != &nothing:
+        t.st.version = 0
+    return t
 
 
 def check_writable(Tensor t not None):
@@ -864,6 +886,10 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
             if ts[k] != NULL and (<Tensor>ts[k]).requires:
                 need |= row[OP_NEEDS + k]
 
+    if need:
+        for k in range(n):
+            if need & (1 << k) and ts[k] != NULL and (<Tensor>ts[k]).inference and tg_inference == 0:
+                raise RuntimeError(NOT_SAVED)
     if inplace is None:
         out = tensor_new(out_dt, nd, shape)
     else:
@@ -921,6 +947,10 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
             ext = record_extend(r, offset + n_scalars * 8, PLAN_WORDS if layout == LAYOUT_GENERAL else 0, 0)
             slot = <char*>ext_params(ext)
             if layout == LAYOUT_GENERAL:
+                if cloned:              # the derivative reads the copy, which lies in another way
+                    ts[0] = <PyObject*>k0
+                    make_plan(plan, n, ts, nd, shape, out.strides_)
+                    ts[0] = <PyObject*>inplace
                 memcpy(ext_words(ext), plan, sizeof(plan))
         else:
             slot = <char*>(r + REC_PARAM)
@@ -1226,6 +1256,10 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             requires = True
             need |= row[OP_NEEDS + (0 if variadic else k)]
     requires = requires and tg_grad_off == 0 and category[plan.dt] == 2
+    if requires and not variadic and tg_inference == 0:
+        for k in range(n):
+            if need & (1 << k) and inputs[k] is not None and (<Tensor>inputs[k]).inference:
+                raise RuntimeError(NOT_SAVED)
     f[FRAME_OUT] = <int64_t><uintptr_t>out.data_
     f[FRAME_N] = out.numel_
     f[FRAME_EXT] = <int64_t><uintptr_t>plan.words

@@ -44,6 +44,7 @@ def check_op(
         grad = torch.zeros(shape, dtype=torch.float64) if grad is None else grad
         check_gradient(done, name, g, grad, rng, rtol)
         context = _context(op, done, exact, want, reference)
+        context.input_shape = shape
         derived = op.derivative[name](context, torch.from_numpy(g.astype("f8")))
         assert tuple(derived.shape) == shape
         close(derived.detach().numpy(), grad, rtol)

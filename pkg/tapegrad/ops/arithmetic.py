@@ -206,8 +206,20 @@ pointwise(
 )
 
 
+def infinite(x):
+    return (x - x != 0.0) & (x == x)
+
+
+def whole_quotient(a, b):
+    """floor(a / b) for finite a and b: the division may round up to a whole number, the remainder tells."""
+    q = floor(a / b)
+    r = fma(-q, b, a)
+    q = where((r != 0.0) & ((r < 0.0) != (b < 0.0)), q - 1.0, q)
+    return where(infinite(b), where((a != 0.0) & ((a < 0.0) != (b < 0.0)), -1.0, 0.0 * a), q)
+
+
 def floor_divide(a, b):
-    return floor(a / b)
+    return where(b == 0.0, a / b, where(a - a == 0.0, whole_quotient(a, b), a - a))
 
 
 pointwise(
@@ -238,11 +250,16 @@ pointwise(
 
 
 def remainder(a, b):
-    return fma(-floor(a / b), b, a)
+    # Twice, for quotients that have more digits than the type; then into the divisor's sign.
+    r = fma(-floor(a / b), b, a)
+    r = fma(-floor(r / b), b, r)
+    r = where((r != 0.0) & ((r < 0.0) != (b < 0.0)), r + b, r)
+    same = (a == 0.0) | ((a < 0.0) == (b < 0.0))
+    return where(infinite(b) & (a - a == 0.0), where(same, a, b), r)
 
 
 def remainder_b(g, a, b, _y):
-    return -g * floor(a / b)
+    return -g * whole_quotient(a, b)
 
 
 pointwise(
@@ -345,7 +362,8 @@ pointwise(
 
 
 def lerp(a, b, w):
-    return a + w * (b - a)
+    # From the nearer end, as PyTorch: exact at both.
+    return where(fabs(w) < 0.5, a + w * (b - a), b - (b - a) * (1.0 - w))
 
 
 def lerp_a(g, _a, _b, w, _y):
@@ -361,7 +379,10 @@ def lerp_w(g, a, b, _w, _y):
 
 
 pointwise(
-    "lerp", lerp, (lerp_a, lerp_b, lerp_w), reference=lambda a, b, w: a + w * (b - a),
+    "lerp",
+    lerp,
+    (lerp_a, lerp_b, lerp_w),
+    reference=lambda a, b, w: np.where(np.abs(w) < 0.5, a + w * (b - a), b - (b - a) * (1 - w)),
     doc="`start + weight * (end - start)`.",
 )
 
@@ -415,7 +436,13 @@ def sign(x):
     return where(x > 0.0, 1.0, where(x < 0.0, -1.0, 0.0))
 
 
-pointwise("sign", sign, (_zero_1,), reference=np.sign, doc="-1, 0 or 1, the sign of each element; gradient 0.")
+pointwise(
+    "sign",
+    sign,
+    (_zero_1,),
+    reference=lambda x: np.where(np.isnan(x), 0.0, np.sign(x)),
+    doc="-1, 0 or 1, the sign of each element, 0 of NaN; gradient 0.",
+)
 
 
 def floor_(x):

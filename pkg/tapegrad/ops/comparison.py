@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import DTYPES, bool_
+from ..dtypes import DTYPES, bool_, int64, uint8
 from ..native.symbols import isnan, where
 from .registry import ALL, FLOATS, INTEGERS, Op, pointwise
 
@@ -133,6 +133,11 @@ def convert(x):
     return x
 
 
+def convert_whole(x):
+    # By way of the widest integer: -1.5 to a byte has no meaning of its own, and loops would differ.
+    return int64(x)
+
+
 def convert_x(g, _x, _y):
     return g
 
@@ -145,7 +150,7 @@ def _convert_reference(x):
 CASTS: tuple[Op, ...] = tuple(
     pointwise(
         f"to_{t.name}",
-        convert,
+        convert_whole if t is uint8 else convert,
         (convert_x,),
         dtypes=ALL,
         result=t,

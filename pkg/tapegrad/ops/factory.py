@@ -19,7 +19,7 @@ _FLOATS = (float32, float64)
 _WHOLE = (int64, int32, uint8)
 
 
-def _factory(name: str, rule: Any, forward: Any, dtypes: Any, doc: str) -> Any:
+def _factory(name: str, rule: Any, forward: Any, dtypes: Any, doc: str, samples: Any) -> Any:
     return structured(
         name,
         inputs=(),
@@ -30,7 +30,7 @@ def _factory(name: str, rule: Any, forward: Any, dtypes: Any, doc: str) -> Any:
         dtypes=dtypes,
         contiguous=True,
         doc=doc,
-        samples=[],
+        samples=samples,
     )
 
 
@@ -75,15 +75,33 @@ def _eye_rule(n: int, m: int, dtype: Any) -> Plan:
     return Plan((n, m), dtype, words=(n, m))
 
 
-_arange = _factory("arange", _arange_rule, kernels.arange_kernel, _FLOATS, "start + i * step")
+_RANGES = [
+    ({"start": 0, "end": 5, "step": 1},),
+    ({"start": 9, "end": 2, "step": -3},),
+    ({"start": 3, "end": 3, "step": 1},),
+    ({"start": 0, "end": 120000, "step": 3},),
+]
+_FRACTIONS = [({"start": -0.5, "end": 1.3, "step": 0.3},), ({"start": 1.0, "end": -2.0, "step": -0.7},)]
+_SPACES = [
+    ({"start": 0.0, "end": 9.0, "steps": 4},),
+    ({"start": 7.5, "end": 1.25, "steps": 6},),
+    ({"start": 3.0, "end": 4.0, "steps": 1},),
+    ({"start": 3.0, "end": 4.0, "steps": 0},),
+    ({"start": 0.0, "end": 200.0, "steps": 50000},),
+]
+_arange = _factory(
+    "arange", _arange_rule, kernels.arange_kernel, _FLOATS, "start + i * step", _RANGES + _FRACTIONS
+)
 _integer_arange = _factory(
-    "integer_arange", _integer_arange_rule, kernels.integer_arange_kernel, _WHOLE, "start + i * step in int64"
+    "integer_arange", _integer_arange_rule, kernels.integer_arange_kernel, _WHOLE, "start + i * step in int64", _RANGES
 )
-_linspace = _factory("linspace", _linspace_rule, kernels.linspace_kernel, _FLOATS, "evenly spaced numbers")
+_linspace = _factory("linspace", _linspace_rule, kernels.linspace_kernel, _FLOATS, "evenly spaced numbers", _SPACES)
 _integer_linspace = _factory(
-    "integer_linspace", _linspace_rule, kernels.integer_linspace_kernel, _WHOLE, "evenly spaced numbers, cut"
+    "integer_linspace", _linspace_rule, kernels.integer_linspace_kernel, _WHOLE, "evenly spaced numbers, cut", _SPACES
 )
-eye_op = _factory("eye", _eye_rule, kernels.eye_kernel, DTYPES, "ones on the diagonal")
+eye_op = _factory(
+    "eye", _eye_rule, kernels.eye_kernel, DTYPES, "ones on the diagonal", [({"n": n, "m": m},) for n, m in ((3, 4), (4, 3), (0, 2), (200, 200))]
+)
 
 
 def arange_op(dtype: Any) -> Any:

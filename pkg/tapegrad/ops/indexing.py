@@ -14,7 +14,7 @@ from ..dtypes import DTYPES, float32, float64, int32, int64, uint8
 from . import indexing_kernels as kernels
 from .index_plan import plan_index
 from .joining import cat
-from .registry import Plan, structured
+from .registry import Given, Index, Plan, structured
 from .shapes import broadcast_shapes, normal_dim, numel
 
 __all__ = [
@@ -79,7 +79,13 @@ take_rows = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="Rows x[index] for an int64 index of any shape; negative ones count from the end.",
-    samples=[],
+    samples=[
+        ((4, 3), Given([2, 0, 0, -1], int64)),
+        ((4,), Given([[1, -4], [3, 1]], int64)),
+        ((3, 2, 2), Given(1, int64)),
+        ((3, 2), Index((0,), 3)),
+        ((500, 80), Index((600,), 500, -500)),
+    ],
 )
 
 
@@ -114,7 +120,13 @@ put_rows = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="x with rows at the index replaced (or increased) by those of v; the result may be x's own memory.",
-    samples=[],
+    samples=[
+        ((4, 3), Given([2, 0, -1], int64), (3, 3)),
+        ((4, 3), Given([2, 0, -2], int64), (3, 3), {"accumulate": True}),
+        ((4,), Given([[1, -4]], int64), (1, 2)),
+        ((4, 2), Index((0,), 4), (0, 2)),
+        ((500, 80), Index((600,), 500, -500), (600, 80), {"accumulate": True}),
+    ],
 )
 
 
@@ -138,7 +150,12 @@ _flat_index = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="Row-major numbers of positions given by one int64 tensor per dimension, all of one shape.",
-    samples=[],
+    samples=[
+        (Index((5,), 3, -3), Index((5,), 4, -4), {"sizes": (3, 4), "dims": (0, 1)}),
+        (Index((2, 3), 2), Index((2, 3), 5, -5), Index((2, 3), 3), {"sizes": (2, 5, 3), "dims": (0, 1, 3)}),
+        (Index((0,), 2), Index((0,), 2), {"sizes": (2, 2), "dims": (0, 1)}),
+        (Index((50000,), 30), Index((50000,), 40, -40), {"sizes": (30, 40), "dims": (0, 1)}),
+    ],
 )
 
 
@@ -177,7 +194,7 @@ def gather_rule(x: Any, index: Any, dim: int) -> Plan:
 
 
 def _gather_dx(c: Any, g: Any) -> Any:
-    return g.new_zeros(c.x.shape).scatter_add(c.words[1], c.index, g)
+    return g.new_zeros(c.input_shape).scatter_add(c.words[1], c.index, g)
 
 
 gather = structured(
@@ -191,7 +208,14 @@ gather = structured(
     contiguous=True,
     errors={kernels.OUT_OF_BOUNDS: _gather_out_of_bounds},
     doc="y[i][j] = x[index[i][j]][j] for dim 0, and so on for other dimensions.",
-    samples=[],
+    samples=[
+        ((3, 4), Index((3, 2), 4), {"dim": 1}),
+        ((3, 4), Index((5, 3), 3), {"dim": 0}),
+        ((2, 3, 4), Index((2, 1, 3), 3), {"dim": -2}),
+        ((4,), Index((0,), 4), {"dim": 0}),
+        ((), Given(0, int64), {"dim": 0}),
+        ((200, 100), Index((200, 210), 100), {"dim": 1}),
+    ],
 )
 
 
@@ -210,7 +234,7 @@ def scatter_add_rule(x: Any, index: Any, src: Any, dim: int) -> Plan:
 
 def _scatter_add_dsrc(c: Any, g: Any) -> Any:
     part = g.gather(c.words[1], c.index)
-    shape = tuple(c.src.shape)
+    shape = tuple(c.input_shape)
     if tuple(part.shape) == shape:
         return part
     for d, size in enumerate(shape):  # src may be larger than the index: its rest has no gradient
@@ -235,7 +259,13 @@ scatter_add = structured(
     contiguous=True,
     errors={kernels.OUT_OF_BOUNDS: _gather_out_of_bounds},
     doc="x with src[i][j] added at x[index[i][j]][j] for dim 0, in the order of the index.",
-    samples=[],
+    samples=[
+        ((3, 4), Index((3, 5), 4), (3, 5), {"dim": 1}),
+        ((3, 4), Index((2, 3), 3), (4, 5), {"dim": 0}),
+        ((2, 3, 2), Index((2, 4, 1), 3), (2, 4, 1), {"dim": 1}),
+        ((4,), Index((0,), 4), (3,), {"dim": 0}),
+        ((200, 100), Index((200, 210), 100), (200, 210), {"dim": 1}),
+    ],
 )
 
 
@@ -251,7 +281,7 @@ _count_nonzero = structured(
     dtypes=DTYPES,
     contiguous=True,
     doc="How many elements are not 0, as an int64.",
-    samples=[((3,),), ((2, 3),)],
+    samples=[((3,),), ((2, 3),), ((0, 2),), ((),), (Given([[1, 0, 1]] * 15000),)],
 )
 _nonzero = structured(
     "nonzero",
@@ -263,7 +293,13 @@ _nonzero = structured(
     dtypes=DTYPES,
     contiguous=True,
     doc="Positions of the first `count` elements that are not 0, one row each.",
-    samples=[],
+    samples=[
+        (Given([0, 3, 0, 1]), {"count": 2}),
+        (Given([[0, 1], [1, 1]]), {"count": 3}),
+        (Given(1), {"count": 1}),
+        (Given([[0, 0]]), {"count": 0}),
+        (Given([[1, 0, 1]] * 15000), {"count": 30000}),
+    ],
 )
 
 
@@ -305,7 +341,13 @@ def _triangle(name: str, upper: int, doc: str) -> Any:
         dtypes=DTYPES,
         contiguous=True,
         doc=doc,
-        samples=[((3, 4),), ((2, 3, 3), {"diagonal": 1}), ((3, 2), {"diagonal": -1})],
+        samples=[
+            ((3, 4),),
+            ((2, 3, 3), {"diagonal": 1}),
+            ((3, 2), {"diagonal": -1}),
+            ((0, 2),),
+            ((2, 170, 170),),
+        ],
     )
 
 

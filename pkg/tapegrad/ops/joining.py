@@ -143,7 +143,13 @@ _cat = structured(
     dtypes=DTYPES,
     contiguous=True,
     doc="Tensors of one dtype joined along a dimension.",
-    samples=[],
+    samples=[
+        ((2, 3), (2, 1), (2, 4), {"dim": 1}),
+        ((2, 3), {"dim": 0}),
+        ((1,), (0,), (3,), {"dim": 0}),
+        ((2, 3, 1), (0,), (2, 2, 1), {"dim": -2}),
+        ((300, 70), (300, 80), {"dim": 1}),
+    ],
 )
 
 

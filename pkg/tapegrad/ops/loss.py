@@ -11,7 +11,7 @@ from typing import Any
 
 from ..dtypes import float32, float64, int64, promote_types, uint8
 from . import loss_kernels as kernels
-from .registry import Plan, structured
+from .registry import Index, Plan, structured
 from .shapes import broadcast_shapes, numel
 from .softmax import log_softmax
 
@@ -102,11 +102,22 @@ def _cross_entropy_dx(c: Any, g: Any) -> Any:
 
 def _nll_dx(c: Any, g: Any) -> Any:
     index, factor = _row_factors(c, g)
-    return c.x.new_zeros(c.x.shape).scatter_add(1, index, -factor)
+    return g.new_zeros(c.input_shape).scatter_add(1, index, -factor)
 
 
 _ERRORS = {kernels.OUT_OF_BOUNDS: lambda t, _: IndexError(f"Target {t} is out of bounds.")}
 
+_CLASS_SAMPLES = [
+    ((4, 3), Index((4,), 3), weight, {"ignore_index": ignored, "reduction": reduction})
+    for weight in (None, (3,))
+    for ignored in (-100, 1)
+    for reduction in (kernels.NONE, kernels.MEAN, kernels.SUM)
+] + [
+    ((0, 3), Index((0,), 3), None, {"ignore_index": -100, "reduction": kernels.SUM}),
+    ((2, 1), Index((2,), 1), None, {"ignore_index": -100, "reduction": kernels.MEAN}),
+    ((900, 50), Index((900,), 50), (50,), {"ignore_index": 3, "reduction": kernels.MEAN}),
+    ((30, 1500), Index((30,), 1500), None, {"ignore_index": -100, "reduction": kernels.NONE}),
+]
 _cross_entropy = structured(
     "cross_entropy",
     inputs=("x", "target", "weight"),  # weight may be None
@@ -118,7 +129,7 @@ _cross_entropy = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="Cross entropy of logits `(N, C)` with classes `(N,)`; see the function `cross_entropy`.",
-    samples=[],
+    samples=_CLASS_SAMPLES,
 )
 _nll = structured(
     "nll_loss",
@@ -131,8 +142,15 @@ _nll = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="Minus the logarithm of the probability `(N, C)` of the class `(N,)`; see `nll_loss`.",
-    samples=[],
+    samples=_CLASS_SAMPLES,
 )
+
+
+_PAIR_SAMPLES = [
+    (shape, shape, {"reduction": r})
+    for shape in ((3, 4), (), (2, 0), (150, 300))
+    for r in (kernels.NONE, kernels.MEAN, kernels.SUM)
+]
 
 
 def _distance_rule(name: str) -> Any:
@@ -150,7 +168,7 @@ def _distance_rule(name: str) -> Any:
 
 
 def _distance_scale(c: Any, g: Any) -> Any:
-    return g / c.words[0] if c.words[2] == kernels.MEAN else g
+    return g / max(1, c.words[0]) if c.words[2] == kernels.MEAN else g
 
 
 def _mse_dx(c: Any, g: Any) -> Any:
@@ -174,7 +192,7 @@ _mse = structured(
     dtypes=(float32, float64),
     contiguous=True,
     doc="Squared differences of two tensors of one shape; see `mse_loss`.",
-    samples=[((3, 4), (3, 4), {"reduction": r}) for r in (0, 1, 2)],
+    samples=_PAIR_SAMPLES,
 )
 _l1 = structured(
     "l1_loss",
@@ -189,7 +207,7 @@ _l1 = structured(
     dtypes=(float32, float64),
     contiguous=True,
     doc="Absolute differences of two tensors of one shape; see `l1_loss`.",
-    samples=[((3, 4), (3, 4), {"reduction": r}) for r in (0, 1, 2)],
+    samples=_PAIR_SAMPLES,
 )
 
 

@@ -280,6 +280,29 @@ UPDATES = {
         _ADAM,
     ),
 }
+_SIZES = ((3, 4), (), (0,), (70000,))
+_ADAM_SAMPLE = {"lr": 0.01, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+_SAMPLES = {
+    "sgd": [{"lr": 0.1, "weight_decay": d, "maximize": m} for d in (0.0, 0.3) for m in (0.0, 1.0)],
+    "sgd_momentum": [
+        {
+            "lr": 0.1,
+            "weight_decay": 0.1,
+            "maximize": m,
+            "momentum": 0.9,
+            "dampening": d,
+            "nesterov": float(d == 0.0),
+            "first": 1.0,
+        }
+        for m in (0.0, 1.0)
+        for d in (0.0, 0.2)
+    ],
+}
+_SAMPLES["adam"] = _SAMPLES["adam_amsgrad"] = [
+    {**_ADAM_SAMPLE, "weight_decay": w, "maximize": m, "decoupled": d}
+    for w in (0.0, 0.1)
+    for m, d in ((0.0, 0.0), (1.0, 1.0))
+]
 for _name, _update in UPDATES.items():
     structured(
         "update_" + _name,
@@ -287,4 +310,6 @@ for _name, _update in UPDATES.items():
         rule=None,
         forward=_update.kernel,
         doc="The parameter update of an optimizer, over all parameters of a group.",
+        # The parameters' shapes, and the numbers by name; `first` is so of the first step only.
+        samples=[({"shapes": _SIZES, **numbers},) for numbers in _SAMPLES[_name]],
     )

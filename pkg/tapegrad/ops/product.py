@@ -53,6 +53,8 @@ def _operands(a: Any, b: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     for position, x in enumerate((a, b)):
         rows, columns = x.shape[-2:]
         layout = _matrix_layout(rows, columns, tuple(x.stride())[-2:])
+        if 0 in x.shape:  # nothing to read: any strides will do
+            layout = (0, max(1, columns))
         if layout is None:
             copies.append(position)
             layout = (0, max(1, columns))
@@ -95,7 +97,13 @@ _mm = structured(
     contiguous=False,
     blas=True,
     doc="Product of two matrices, `(m, k)` by `(k, n)`; transposed views are read where they lie.",
-    samples=[((2, 3), (3, 4)), ((1, 5), (5, 1)), ((0, 3), (3, 2)), ((2, 0), (0, 3))],
+    samples=[
+        ((2, 3), (3, 4)),
+        ((1, 5), (5, 1)),
+        ((0, 3), (3, 2)),
+        ((2, 0), (0, 3)),
+        ((200, 30), (30, 220)),
+    ],
 )
 
 
@@ -136,7 +144,13 @@ _bmm = structured(
     contiguous=False,
     blas=True,
     doc="Products of the matrices of two batches, `(b, m, k)` by `(b, k, n)`; expanded ones are not copied.",
-    samples=[((2, 3, 4), (2, 4, 5)), ((1, 1, 2), (1, 2, 1)), ((0, 2, 3), (0, 3, 4))],
+    samples=[
+        ((2, 3, 4), (2, 4, 5)),
+        ((1, 1, 2), (1, 2, 1)),
+        ((0, 2, 3), (0, 3, 4)),
+        ((2, 2, 0), (2, 0, 3)),
+        ((5, 100, 20), (5, 20, 100)),
+    ],
 )
 
 
@@ -157,7 +171,7 @@ _integer_product = structured(
     dtypes=(int64, int32, uint8),
     contiguous=True,
     doc="`bmm` for whole numbers; overflow wraps.",
-    samples=[((2, 3, 4), (2, 4, 5))],
+    samples=[((2, 3, 4), (2, 4, 5)), ((1, 2, 0), (1, 0, 3)), ((5, 100, 20), (5, 20, 100))],
 )
 
 
@@ -212,7 +226,15 @@ _linear = structured(
     contiguous=True,
     blas=True,
     doc="`x w^T + b` for x `(*, k)`, w `(n, k)` and b `(n,)` or None; the result is `(*, n)`.",
-    samples=[((2, 3), (4, 3), (4,)), ((3,), (2, 3), (2,)), ((2, 2, 3), (1, 3), (1,)), ((0, 3), (2, 3), (2,))],
+    samples=[
+        ((2, 3), (4, 3), (4,)),
+        ((2, 3), (4, 3), None),
+        ((3,), (2, 3), (2,)),
+        ((2, 2, 3), (1, 3), (1,)),
+        ((0, 3), (2, 3), (2,)),
+        ((2, 0), (3, 0), (3,)),
+        ((200, 30), (220, 30), (220,)),
+    ],
 )
 
 

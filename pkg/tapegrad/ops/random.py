@@ -26,7 +26,7 @@ from ..dtypes import dtype, float32
 from . import random_kernels, random_normal
 from .random_draw import C_NAMES, CLASS_NAMES, DIGITS, Draw, checked_shape
 from .random_integers import plan_randint, plan_random_, plan_randperm
-from .registry import NUMBERS, structured
+from .registry import FLOATS, NUMBERS, structured
 
 __all__ = [
     "RANDOM_ERRORS",
@@ -219,13 +219,40 @@ def plan_bernoulli(
     return Draw("bernoulli_" + p_dtype.name, tuple(shape), dtype)
 
 
+# What the kernels write: a type of their own, or any that they are compiled for.
+_WRITES = {"uniform": FLOATS, "normal": FLOATS, "exponential": FLOATS}
+_SIZES = ((0,), (1,), (7,), (3, 211))  # the last one needs more than one refill of the generator
+
+
+def _samples(name: str) -> list[tuple[dict[str, Any]]]:
+    """Calls for the tests: the shape, the parameters, and of which type a tensor of probabilities is."""
+    if name.startswith("bernoulli_"):
+        return [({"shape": s, "params": (), "p": name.removeprefix("bernoulli_")},) for s in _SIZES]
+    sizes = [s for s in _SIZES if math.prod(s) >= 16] + [(16,), (37,)] if name.startswith("normal_float") else _SIZES
+    params: dict[str, tuple[tuple[float | int, ...], ...]] = {
+        "bernoulli": ((0.3,), (0.0,), (1.0,)),
+        "randint_32": ((10, -3), (2**31, 0)),
+        "randint_64": ((2**33 + 5, -7), (0, 0)),
+        "randperm": ((),),
+        "exponential": ((2.5,),),
+        "uniform": ((0.0, 1.0), (-2.0, 3.0)),
+        "normal": ((0.0, 1.0), (5.0, 0.5)),
+    }
+    if name == "randperm":
+        sizes = tuple((math.prod(s),) for s in _SIZES)
+    kind = name if name in params else name.split("_")[0]
+    return [({"shape": s, "params": p},) for s in sizes for p in params[kind]]
+
+
 for _name, _kernel in RANDOM_KERNELS.items():
+    _own = next((t for t in FLOATS if _name in (f"uniform_{t.name}", f"normal_{t.name}")), None)
     structured(
         "draw_" + _name,
         inputs=(),
         rule=None,
         forward=_kernel,
-        dtypes=NUMBERS,
+        dtypes=(_own,) if _own else _WRITES.get(_name.split("_")[0], NUMBERS),
         errors=RANDOM_ERRORS.get(_name),
         doc="Random numbers from a generator's stream, in one serial call.",
+        samples=_samples(_name),
     )

@@ -17,7 +17,7 @@ from .._layout import MAX_DIMS
 from ..dtypes import DTYPES, bool_, float32, float64, int32, int64, uint8
 from . import reduction_kernels as kernels
 from . import reduction_places as places
-from .registry import Plan, structured
+from .registry import Given, Plan, structured
 from .shapes import normal_dim, normal_dims, numel
 
 __all__ = [
@@ -106,19 +106,24 @@ def _sum_dx(c: Any, g: Any) -> Any:
 
 
 def _prod_dx(c: Any, g: Any) -> Any:
-    # Zeros are taken out of the product and put back by count. A second derivative with respect to
-    # a factor that is exactly 0 is not seen this way.
-    zero = c.x == 0
-    safe = c.x.masked_fill(zero, 1.0)
     dims = _dims_and_shape(c)[0]
     if not dims:
         return _restored(c, g)
-    count = zero.sum(dims, True)
-    ones = safe
+    if bool((c.x == 0).any()):
+        return _restored(c, g) * _product_of_others(c.x, dims)
+    whole = c.x
     for d in dims:
-        ones = ones.prod(d, True)
-    others = (ones / safe) * (count == 0) + ones * zero * (count == 1)
-    return _restored(c, g) * others
+        whole = whole.prod(d, True)
+    return _restored(c, g) * (whole / c.x)
+
+
+def _product_of_others(x: Any, dims: tuple[int, ...]) -> Any:
+    """For each element the product of the others along `dims`, without division: n * n of them."""
+    outer, n, inner = (numel(part) for part in (x.shape[: dims[0]], [x.shape[d] for d in dims], x.shape[dims[-1] + 1 :]))
+    rows = x.reshape(outer, n, inner).permute(0, 2, 1).unsqueeze(2).expand(outer, inner, n, n)
+    own = x.new_ones((n, n)).tril().triu() != 0
+    others = rows.masked_fill(own, 1.0).prod(3)
+    return others.permute(0, 2, 1).reshape(x.shape)
 
 
 def _extreme_dx(c: Any, g: Any) -> Any:
@@ -133,9 +138,10 @@ def _place_dx(c: Any, g: Any) -> Any:
     dims, full = _dims_and_shape(c)
     if not dims:
         return g.reshape(full)
-    shape = _kept_shape(full, dims, True)
-    zeros = g.new_zeros(full)
-    return zeros.scatter_add(dims[0], c.aux.reshape(shape), g.reshape(shape))
+    outer, n, inner = c.words[:3]
+    zeros = g.new_zeros((outer, n, inner))
+    shape = (outer, 1, inner)
+    return zeros.scatter_add(1, c.aux.reshape(shape), g.reshape(shape)).reshape(full)
 
 
 def _declare(
@@ -148,6 +154,7 @@ def _declare(
     needs: Any = (),
     derivative: Any = None,
     returns_aux: bool = False,
+    samples: Any = (),
 ) -> Any:
     return structured(
         name,
@@ -164,6 +171,13 @@ def _declare(
             ((2, 3), {"dims": (1,)}),
             ((2, 3, 4), {"dims": (0, 1)}),
             ((3,), {"dims": (0,), "keepdim": True}),
+            ((), {"dims": ()}),
+            ((2, 3, 4), {"dims": (1,), "keepdim": True}),
+            (Given([[0, 1, 2], [3, 0, 1], [2, 4, 0]]), {"dims": (1,)}),
+            *samples,
+            ((300, 150), {"dims": (1,)}),
+            ((150, 300), {"dims": (0,)}),
+            ((300, 150), {"dims": (0, 1)}),
         ],
     )
 
@@ -197,6 +211,7 @@ _prod = _declare(
     kernels.prod_dx_kernel,
     ("x",),
     _prod_dx,
+    samples=[(Given([[0, 2, 0], [0, 0, 0], [3, 0, 4]]), {"dims": (1,)})],  # more zeros than one
 )
 _integer_sum = _declare("integer_sum", _to_int64, kernels.integer_sum_kernel, _WHOLE, "Sum in int64.")
 _integer_prod = _declare(

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import native
 from .._layout import (
@@ -78,6 +78,21 @@ class Plan:
 
 def _no_tensors(*_args: Any, **_kwargs: Any) -> Any:
     raise RuntimeError("the floor that has tensors is not loaded, or this op is not called like that")
+
+
+class Index(NamedTuple):
+    """An input of a sample: random whole numbers in [low, high), int64."""
+
+    shape: tuple[int, ...]
+    high: int
+    low: int = 0
+
+
+class Given(NamedTuple):
+    """An input of a sample, written out: nested lists of numbers of this type, or of the op's for None."""
+
+    values: Any
+    dtype: dtype | None = None
 
 
 @dataclass
@@ -252,6 +267,13 @@ def structured(
 
     `rule` is a pure function of its arguments' shapes, strides and dtypes: its plans are kept.
     `returns_aux` says that the second result belongs to the caller too.
+
+    `samples` are the calls that the tests make. A sample is a tuple of one entry per input (of a
+    variadic op: per tensor), followed by a dict of the rule's other arguments if there are any. An
+    entry is a shape, for random numbers of the op's type; `Index` or `Given`; or None for an input
+    that may be missing. An op without inputs gets the argument `dtype` from the tests. An op
+    without a rule is called by its own code: its samples are what that code passes, see
+    `random.py` and `optimizer.py`.
     """
     return register(
         Op(

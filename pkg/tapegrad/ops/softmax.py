@@ -274,7 +274,15 @@ def _log_softmax_dx(c: Any, g: Any) -> Any:
     return g - c.y.exp() * g.sum(c.words[4], True)
 
 
-_SAMPLES = [((3, 5), {"dim": 1}), ((2, 3, 4), {"dim": 1}), ((7,), {"dim": 0}), ((0, 3), {"dim": 1})]
+_SAMPLES = [
+    ((3, 5), {"dim": 1}),
+    ((2, 3, 4), {"dim": 1}),
+    ((7,), {"dim": 0}),
+    ((), {"dim": 0}),
+    ((0, 3), {"dim": 1}),
+    ((300, 150), {"dim": 1}),
+    ((150, 300), {"dim": 0}),
+]
 
 softmax = structured(
     "softmax",

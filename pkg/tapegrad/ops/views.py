@@ -170,6 +170,12 @@ def _arrange(g, words):
     )
 
 
+def _sample(x, base, strides, offset):
+    """A sample of `unview`: x put at these places of zeros of the shape `base`."""
+    words = [len(x), *x, *[0] * (8 - len(x)), *strides, *[0] * (8 - len(strides)), offset]
+    return x, {"shape": base, "words": tuple(words)}
+
+
 unview = structured(
     "unview",
     inputs=("x",),
@@ -179,6 +185,14 @@ unview = structured(
     derivative={"x": lambda c, g: _arrange(g, c.words)},
     dtypes=ALL,
     doc="Zeros with the elements of `x` added at the places that a view's words describe.",
+    samples=[
+        _sample((3, 2), (2, 3), (1, 3), 0),  # a transpose
+        _sample((2, 2), (3, 4), (8, 2), 1),  # slices
+        _sample((3, 4), (4,), (0, 1), 0),  # an expansion
+        _sample((), (3, 4), (), 5),  # one element
+        _sample((0, 2), (4,), (2, 1), 0),
+        _sample((200, 200), (200, 201), (1, 200), 100),
+    ],
 )
 
 

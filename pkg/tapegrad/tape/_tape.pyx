@@ -43,7 +43,7 @@ cdef int empty_regions = 0
 cdef int spare_regions = 2         # empty regions kept
 cdef bint regions_returned = False  # since the last time one was taken
 cdef int64_t live_records = 0
-cdef int64_t sequence = 0
+cdef int64_t sequence = 2             # the first leaf comes at 1: numbers are positive
 
 
 if SEGMENT_BYTES != SEGMENT_RECORDS * REC_WORDS * 8 or MAX_REGIONS * REGION_SEGMENTS != MAX_SEGMENTS:
