@@ -3,7 +3,8 @@
 `torch`      the module under test. TAPEGRAD_TEST_MODULE=torch puts PyTorch itself in its place, which
              proves that a test expects what PyTorch does.
 `reference`  the real PyTorch on one thread; without it the test is skipped. Every test that takes it
-             carries the marker `torch`, so `pytest -m torch` runs the comparisons and nothing else.
+             carries the marker `torch`, and so does every test of a module that imports PyTorch
+             itself: `pytest -m torch` runs the comparisons and nothing else.
 
 The compiled kernels of a test run go to a folder of their own, so that no test depends on what an
 earlier run left in the user's cache: TAPEGRAD_CACHE_DIR overrides it.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +39,15 @@ def pytest_unconfigure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "reference" in getattr(item, "fixturenames", ()):
+        if "reference" in getattr(item, "fixturenames", ()) or _holds_pytorch(item):
             item.add_marker("torch")
+
+
+def _holds_pytorch(item: pytest.Item) -> bool:
+    """Whether the test's module imported PyTorch for itself: without PyTorch it was skipped."""
+    real = sys.modules.get("torch")
+    names = vars(getattr(item, "module", None) or object)
+    return real is not None and any(value is real for value in names.values())
 
 
 @pytest.fixture(scope="session")

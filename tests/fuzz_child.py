@@ -21,7 +21,6 @@ import time
 import warnings
 
 import numpy as np
-
 import tapegrad as torch
 
 CALL_LIMIT = 60  # seconds for one call: on a busy machine a kernel may take ten to compile

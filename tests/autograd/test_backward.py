@@ -341,7 +341,7 @@ def test_integers_take_no_part_in_the_gradient(torch):
 @pytest.mark.parametrize("kind", ["int64", "int32", "uint8", "bool"])
 def test_integer_tensors_cannot_require_gradients(torch, kind):
     dtype = getattr(torch, kind)
-    with pytest.raises(RuntimeError, match="[oO]nly Tensors of floating point"):
+    with pytest.raises(RuntimeError, match=r"[oO]nly Tensors of floating point"):
         torch.ones(2, dtype=dtype, requires_grad=True)
     x = torch.ones(2, dtype=dtype)
     with pytest.raises(RuntimeError, match="only Tensors of floating point"):

@@ -326,7 +326,7 @@ def test_cycles_through_hooks_are_collected(torch):
 
     x = leaf(torch)
     y = x * 2
-    y.register_hook(lambda g: y)  # holds the tensor that holds it
+    y.register_hook(lambda g: y)  # noqa: F821 (holds the tensor that holds it; the name goes below)
     gone = weakref.ref(y)
     del y
     gc.collect()

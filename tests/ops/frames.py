@@ -8,6 +8,7 @@ must give the same bits. `Array` is the little tensor that rules and composites 
 from __future__ import annotations
 
 import ctypes
+import inspect
 from typing import Any
 
 import numpy as np
@@ -245,6 +246,10 @@ def run(op: Any) -> Any:
     """The op as a function of `Array`s, to stand in for it inside composites."""
 
     def call(*inputs: Any, **options: Any) -> Array:
+        if not op.variadic and op.rule is not None:  # what follows the tensors is given by place
+            names = list(inspect.signature(op.rule).parameters)[len(op.inputs) :]
+            options = {**dict(zip(names, inputs[len(op.inputs) :], strict=False)), **options}
+            inputs = inputs[: len(op.inputs)]
         if inputs and isinstance(inputs[0], list | tuple):
             return Array(forward(op, [x.data for x in inputs[0]], **options).y)
         tensors = [x.data if isinstance(x, Array) else x for x in inputs]

@@ -10,7 +10,7 @@ import threading
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (

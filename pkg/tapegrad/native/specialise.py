@@ -14,7 +14,7 @@ from typing import Any
 
 import numba
 from numba.core import compiler, types
-from numba.core.dispatcher import _FunctionCompiler
+from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
@@ -142,7 +142,7 @@ def _jit(function: python_types.FunctionType, outlined: bool) -> Any:
 
     def without_literals(args: Any, kws: Any) -> Any:
         # A version per constant argument would be compiled otherwise; LLVM knows constants by itself.
-        return template(tuple(types.unliteral(a) for a in args), kws)
+        return template(tuple(types.unliteral(a) for a in args), kws)  # type: ignore[attr-defined]
 
     dispatcher.get_call_template = without_literals
     return dispatcher

@@ -41,7 +41,7 @@ cdef int first_absent = -1         # regions whose memory went back, linked by s
 cdef int held_regions = 0
 cdef int empty_regions = 0
 cdef int spare_regions = 2         # empty regions kept
-cdef bint regions_returned = False # since the last time one was taken
+cdef bint regions_returned = False  # since the last time one was taken
 cdef int64_t live_records = 0
 cdef int64_t sequence = 2             # the first leaf comes at 1: numbers are positive
 
