@@ -120,11 +120,11 @@ def differentiable(op: Op, arrays: Any) -> list[int]:
 def test_gradients(op: Op) -> None:
     """First and second order, kernels against tensor operations, accumulation, for each layout."""
     rng = rng_for(op)
-
-    def f(*xs: Any) -> Any:
-        return results(run(op, xs, options))[0]
-
     for what, arrays, _, options in calls(op, float64, rng):
+
+        def f(*xs: Any, options: Any = options) -> Any:
+            return results(run(op, xs, options))[0]
+
         which = differentiable(op, arrays)
         small = max(a.size for a in arrays if a is not None) <= SMALL
         check_derivatives(f, arrays, which, rng, what, second=small, numeric=small)
