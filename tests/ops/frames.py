@@ -8,6 +8,7 @@ must give the same bits. `Array` is the little tensor that rules and composites 
 from __future__ import annotations
 
 import ctypes
+import inspect
 from typing import Any
 
 import numpy as np
@@ -247,7 +248,9 @@ def run(op: Any) -> Any:
     def call(*inputs: Any, **options: Any) -> Array:
         if inputs and isinstance(inputs[0], list | tuple):
             return Array(forward(op, [x.data for x in inputs[0]], **options).y)
-        tensors = [x.data if isinstance(x, Array) else x for x in inputs]
+        tensors = [x.data if isinstance(x, Array) else x for x in inputs[: len(op.inputs)]]
+        names = list(inspect.signature(op.rule).parameters)[len(op.inputs) :]
+        options |= dict(zip(names, inputs[len(op.inputs) :], strict=False))
         return Array(forward(op, *tensors, **options).y)
 
     return call
