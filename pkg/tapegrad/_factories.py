@@ -42,6 +42,7 @@ def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+    _tensor.fresh(t)
     return t.requires_grad_(True) if requires_grad else t
 
 

@@ -154,6 +154,7 @@ cpdef enum:
     ENTRY_CAPTURE = 1       # autograd.grad wants this one
     ENTRY_NEEDED = 2        # it leads to one that is wanted
     ENTRY_SEEN = 4          # the search for the wanted ones came by
+    ENTRY_GOES_ON = 8       # a wanted one that leads to another
 
     STAGE_POP = 0
     STAGE_INPUTS = 1

@@ -22,6 +22,14 @@ __all__ = [
     "set_grad_enabled",
 ]
 
+GENERATOR = 0x20  # inspect.CO_GENERATOR, without importing inspect
+
+
+def _code_flags(function: Callable[..., Any]) -> int:
+    code = getattr(function, "__code__", None)
+    return int(code.co_flags) if code is not None else 0
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -44,10 +52,40 @@ class _Mode:
         return type(self)()
 
     def __call__(self, function: F) -> F:
+        if _code_flags(function) & GENERATOR:
+            return self._generator(function)
+
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             with self._again():
                 return function(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]
+
+
+    def _generator(self, function: F) -> F:
+        """The mode holds while the generator runs, not while it waits."""
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            step: Callable[[], Any] = functools.partial(next, generator)
+            while True:
+                try:
+                    with self._again():
+                        value = step()
+                except StopIteration as end:
+                    return end.value
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    with self._again():
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    step = functools.partial(generator.throw, error)
+                else:
+                    step = functools.partial(generator.send, sent)
 
         return wrapper  # type: ignore[return-value]
 

@@ -53,18 +53,18 @@ def _fill(out: Tensor, draw: Draw, generator: Any, inputs: tuple[Tensor, ...] = 
 
 
 def _new(draw: Draw, generator: Any, requires_grad: bool = False, inputs: tuple[Tensor, ...] = ()) -> Tensor:
-    t = _fill(_tensor.empty(draw.shape, draw.dtype.index), draw, generator, inputs)
+    t = _tensor.fresh(_fill(_tensor.empty(draw.shape, draw.dtype.index), draw, generator, inputs))
     return t.requires_grad_(True) if requires_grad else t
 
 
 def _in_place(self: Tensor, plan: Callable[..., Draw], generator: Any) -> Tensor:
     """A draw into an existing tensor; one with gaps is filled in the order of its memory, as in PyTorch."""
     _check_generator(generator)
+    _tensor.check_writable(self)  # before the generator moves
     if self.is_contiguous():
         draw = plan(tuple(self.shape), self.dtype)
         if self.requires_grad or self.numel() == 0:
             return _tensor.copy_(self, _new(draw, generator))
-        _tensor.check_writable(self)
         return _fill(self, draw, generator)
     strides = self.stride()
     order = sorted(range(self.ndim), key=lambda d: (-strides[d], d))

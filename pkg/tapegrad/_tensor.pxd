@@ -16,6 +16,7 @@ cdef class Tensor:
     cdef bint requires
     cdef bint contig
     cdef bint inference         # made in inference_mode
+    cdef bint multi_view        # one of several views made together: not changed in place
     cdef int64_t shape_[MAX_DIMS]
     cdef int64_t strides_[MAX_DIMS]
     cdef Tensor base            # the tensor whose memory this view shows, or None

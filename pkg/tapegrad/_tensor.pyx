@@ -408,7 +408,7 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
     else:
         i = PyLong_AsLongLongAndOverflow(int(value), &overflow)
         if overflow:
-            raise RuntimeError("Overflow when unpacking long long")
+            raise OverflowError("int too big to convert")
     if dt == INT64:
         (<int64_t*>out)[0] = i
     elif dt == 3:
@@ -423,6 +423,11 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
 
 
 _TYPE_NAMES = ("Float", "Double", "Long", "Int", "Byte", "Bool")
+
+NOT_SAVED = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
+    "tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
+    "`torch.no_grad()` instead of `torch.inference_mode()`.")
 
 cdef object type_name(int dt):
     return _TYPE_NAMES[dt]
@@ -522,9 +527,26 @@ cdef int check_inplace(Tensor t) except -1:
     if tg_grad_off == 0:
         if needs_grad(t) and is_leaf(t):
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        if t.multi_view and needs_grad(t):
+            raise RuntimeError("This view is the output of a function that returns multiple views. Such functions do not "
+                               "allow the output views to be modified inplace. You should replace the inplace operation "
+                               "by an out-of-place one.")
         if t.base is not None and t.base.requires and is_leaf(t.base):
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     return 0
+
+
+def mark_multi_view(Tensor t not None):
+    """Marks one of several views that a function returned together: it is not changed in place; returns it."""
+    t.multi_view = True
+    return t
+
+
+def fresh(Tensor t not None):
+    """Starts the version count of a tensor just made from 0; returns it."""
+    if t.base is None and t.rec < 0 and t.st != &nothing:
+        t.st.version = 0
+    return t
 
 
 def check_writable(Tensor t not None):
@@ -864,6 +886,10 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
             if ts[k] != NULL and (<Tensor>ts[k]).requires:
                 need |= row[OP_NEEDS + k]
 
+    if need:
+        for k in range(n):
+            if need & (1 << k) and ts[k] != NULL and (<Tensor>ts[k]).inference and tg_inference == 0:
+                raise RuntimeError(NOT_SAVED)
     if inplace is None:
         out = tensor_new(out_dt, nd, shape)
     else:
@@ -1230,6 +1256,10 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             requires = True
             need |= row[OP_NEEDS + (0 if variadic else k)]
     requires = requires and tg_grad_off == 0 and category[plan.dt] == 2
+    if requires and not variadic and tg_inference == 0:
+        for k in range(n):
+            if need & (1 << k) and inputs[k] is not None and (<Tensor>inputs[k]).inference:
+                raise RuntimeError(NOT_SAVED)
     f[FRAME_OUT] = <int64_t><uintptr_t>out.data_
     f[FRAME_N] = out.numel_
     f[FRAME_EXT] = <int64_t><uintptr_t>plan.words
@@ -1429,6 +1459,8 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
 
 # ---------------------------------------------------------------- the class
 
+# binding(False): methods then check the type of self, Tensor.item(5) is a TypeError and not a crash.
+@cython.binding(False)
 @cython.freelist(256)
 cdef class Tensor:
     """A multi-dimensional array that can record what is done with it.
@@ -2123,6 +2155,7 @@ cdef Tensor attach(Tensor t, int64_t e):
     return t
 
 
+@cython.binding(False)
 cdef class Node:
     """An operation on the tape, as `Tensor.grad_fn` shows it."""
     cdef int64_t rec

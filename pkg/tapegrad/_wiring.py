@@ -39,7 +39,7 @@ def _register_ops() -> None:
 def _kernel(op: int, role: int, layout: int, dt: int) -> int:
     address = kernel(op, role, layout, dt)
     if OPS[op].blas:
-        _tensor.set_hook("blas_table", native.blas_table())
+        _tensor.set_hook("blas_table", native.blas_table(DTYPES[dt]))
     return address
 
 

@@ -287,8 +287,9 @@ def test_grad_inside_a_hook(torch):
         with torch.enable_grad():
             found.append(torch.autograd.grad((x * x).sum(), x)[0].tolist())
 
-    x.register_hook(inner)
-    x.sum().backward()
+    y = x * 1
+    y.register_hook(inner)
+    y.sum().backward()
     assert found == [[2.0, 4.0, 6.0]]
 
 
@@ -344,12 +345,15 @@ def test_retain_grad_keeps_what_the_hooks_made_of_it(torch):
     assert x.grad.tolist() == [10.0] * 3
 
 
-def test_grad_sees_what_hooks_made_of_it(torch):
+def test_grad_sees_what_hooks_made_of_it_at_the_end_of_the_way(torch):
+    """Where the sweep goes on to another input, PyTorch takes the gradient before the hooks."""
     x = leaf(torch)
     y = x * 2
     y.register_hook(lambda g: g * 5)
-    gy, gx = torch.autograd.grad(y.sum(), [y, x])
+    (gy,) = torch.autograd.grad(y.sum(), y, retain_graph=True)
     assert gy.tolist() == [5.0] * 3
+    gy, gx = torch.autograd.grad(y.sum(), [y, x])
+    assert gy.tolist() == [1.0] * 3
     assert gx.tolist() == [10.0] * 3
 
 

@@ -195,7 +195,7 @@ def forward(op: Any, *inputs: Any, scattered: bool = False, **options: Any) -> D
     frame[layout.FRAME_N] = y.size
     frame[layout.FRAME_EXT] = words.ctypes.data
     frame[layout.FRAME_AUX] = 0 if aux is None else aux.ctypes.data
-    frame[layout.FRAME_BLAS] = blas_table()
+    frame[layout.FRAME_BLAS] = blas_table(element)
     launch(op.forward, element, frame, op, scattered)
     return Done(op, plan, kept, y, aux, element)
 
@@ -237,7 +237,7 @@ def backward(done: Done, name: str, g: Any, start: Any = None, scattered: bool =
     frame[layout.FRAME_EXT] = words.ctypes.data
     frame[layout.FRAME_GX] = gx.ctypes.data
     frame[layout.FRAME_ACC] = int(start is not None)
-    frame[layout.FRAME_BLAS] = blas_table()
+    frame[layout.FRAME_BLAS] = blas_table(done.element)
     launch(function, done.element, frame, op, scattered)
     return gx
 

@@ -60,7 +60,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     d = _tensor.wrap_dim(dim, input.ndim)
     if input.ndim == 0:
         raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
-    return tuple(_views.select(input, d, i) for i in range(input.shape[d]))
+    return tuple(_tensor.mark_multi_view(_views.select(input, d, i)) for i in range(input.shape[d]))
 
 
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
@@ -86,7 +86,7 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
             )
     pieces, start = [], 0
     for s in sections:
-        pieces.append(_views.narrow(tensor, d, start, s))
+        pieces.append(_tensor.mark_multi_view(_views.narrow(tensor, d, start, s)))
         start += s
     return tuple(pieces)
 

@@ -242,12 +242,14 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
             entry = s.entry(found[done].rec)
             if entry[2] & ENTRY_CAPTURE:
                 entry[2] |= ENTRY_NEEDED
-                continue
             edges = edges_of(record(found[done].rec), &count)
             for k in range(count):
                 e = edges[k]
                 if e >= 0 and record(e)[REC_SEQ] >= low and s.entry(e)[2] & ENTRY_NEEDED:
-                    s.entry(found[done].rec)[2] |= ENTRY_NEEDED
+                    entry = s.entry(found[done].rec)
+                    entry[2] |= ENTRY_NEEDED
+                    if entry[2] & ENTRY_CAPTURE:
+                        entry[2] |= ENTRY_GOES_ON
                     break
     finally:
         free(found)
@@ -421,6 +423,9 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
     if hooks is not None and mode:
         _tensor._set_grad_enabled(False)    # what hooks compute is not recorded
     try:
+        if w[SWEEP_DETAIL] & ENTRY_GOES_ON:
+            # As in PyTorch: before the hooks where the sweep goes on from here, else after them.
+            results[wanted[i]] = gradient_tensor(i, <Storage*><uintptr_t>w[SWEEP_GRAD])
         if hooks is not None and hooks.pre:
             t = gradient_tensor(i, <Storage*><uintptr_t>w[SWEEP_GRAD])
             changed = t
@@ -433,7 +438,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
                 replaced = grad_storage(<Tensor>changed)
                 storage_release(<Storage*><uintptr_t>w[SWEEP_GRAD])
                 w[SWEEP_GRAD] = <int64_t><uintptr_t>replaced
-        if w[SWEEP_DETAIL] & ENTRY_CAPTURE:
+        if w[SWEEP_DETAIL] & ENTRY_CAPTURE and w[SWEEP_DETAIL] & ENTRY_GOES_ON == 0:
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
             results[wanted[i]] = gradient_tensor(i, g)
         if r[REC_FLAGS] & FLAG_RETAIN and accumulates:
@@ -450,6 +455,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
                 if hooks is not None and hooks.post:
                     for hook in list(hooks.post.values()):
                         hook()
+        if r[REC_FLAGS] & FLAG_LEAF or (w[SWEEP_DETAIL] & ENTRY_CAPTURE and w[SWEEP_DETAIL] & ENTRY_GOES_ON == 0):
             storage_release(<Storage*><uintptr_t>w[SWEEP_GRAD])
             w[SWEEP_GRAD] = 0
             w[SWEEP_STAGE] = STAGE_POP

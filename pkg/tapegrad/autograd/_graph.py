@@ -136,12 +136,15 @@ def backward(
         g = pending.pop(i)
         _, flags, _, _ = _tensor.record_info(i)
         hooks = _tensor.record_hooks(i)
+        goes_on = i in wanted and any(e in (needed or ()) for e in _tensor.node_of_record(i).edges())
+        if goes_on:
+            wanted[i] = g  # before the hooks, as in PyTorch
         if hooks is not None:
             for hook in list(hooks.pre.values()):
                 answer = hook(g)
                 if answer is not None:
                     g = _checked(answer, g)
-        if i in wanted:
+        if i in wanted and not goes_on:
             wanted[i] = g
         if flags & FLAG_RETAIN or (accumulates and flags & FLAG_LEAF and flags & FLAG_REQUIRES):
             there = _tensor.record_grad(i)
@@ -149,7 +152,7 @@ def backward(
             if hooks is not None and flags & FLAG_LEAF:
                 for after in list(hooks.post.values()):
                     after()
-        if flags & FLAG_LEAF:
+        if flags & FLAG_LEAF or (i in wanted and not goes_on):
             continue
         for e, gx in derivatives(i, g):
             if needed is None or e in needed:

@@ -17,14 +17,19 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 
 from .._config import add_section, settings
-from .engine import host_features
-from .kernels import store
+from ..dtypes import dtype, float32, float64
+from .engine import host_features, target_cpu
+from .kernels import compile_kernel, store
+from .panels import panel_kernel
 
 __all__ = ["ROUTINES", "SGEMM", "call_table", "require_blas", "table_address", "when_loaded"]
 
 # Words of the table that FRAME_BLAS points to: Fortran entry points with 32-bit ints.
 ROUTINES = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot", "saxpy", "daxpy", "sger", "dger")
 SGEMM, DGEMM, SGEMV, DGEMV, SDOT, DDOT, SAXPY, DAXPY, SGER, DGER = range(len(ROUTINES))
+
+# After them: per dtype the address of the kernel of `panels.py`, or 0.
+PANELS = len(ROUTINES)
 
 _lock = threading.Lock()
 _table: ctypes.Array[ctypes.c_int64] | None = None
@@ -33,12 +38,23 @@ _how = "not loaded yet"
 _listeners: list[Callable[[int], None]] = []
 
 
-def table_address() -> int:
+def table_address(real: dtype = float32) -> int:
     """Address of the int64 words that hold the BLAS entry points, in the order of `ROUTINES`.
 
-    The library is loaded at the first call. ImportError if there is none.
+    The library is loaded at the first call, and our own kernel for products of type `real` made at
+    the first for that type. ImportError if there is no library.
     """
-    return ctypes.addressof(call_table())
+    table = call_table()
+    slot = PANELS + (real is not float32)
+    if table[slot] == 0 and real in (float32, float64) and panels_pay():
+        table[slot] = compile_kernel(panel_kernel, {"T": real}, f"panel.{real.name}")
+    return ctypes.addressof(table)
+
+
+def panels_pay() -> bool:
+    """Whether kernels are compiled for a CPU whose vectors `tiles.py` is written for."""
+    features = target_cpu()[1].split(",")
+    return "+avx512f" in features and "+avx512vl" in features
 
 
 def require_blas() -> None:
@@ -63,7 +79,7 @@ def call_table() -> ctypes.Array[ctypes.c_int64]:
                 ctypes.cast(getattr(_library, f"scipy_{name}_"), ctypes.c_void_p).value or 0
                 for name in ROUTINES
             ]
-            _table = (ctypes.c_int64 * len(ROUTINES))(*addresses)
+            _table = (ctypes.c_int64 * (len(ROUTINES) + 2))(*addresses)
             for listener in _listeners:
                 listener(ctypes.addressof(_table))
         return _table

@@ -18,6 +18,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, register_model
 
 from .engine import target_cpu
+from .tiles import TILE_INTRINSICS
 
 __all__ = ["INTRINSICS", "Pointer"]
 
@@ -239,6 +240,24 @@ def call_int(typing_context, address, word):  # type: ignore[no-untyped-def]
     return types.int64(types.int64, types.int64), make
 
 
+@intrinsic
+def call_words(typing_context, address, lo, hi, words):  # type: ignore[no-untyped-def]
+    """Calls a kernel on a frame of these words, which live for the call."""
+    if not isinstance(words, types.BaseTuple):
+        raise TypingError(f"call_words takes a tuple of integers, not {words}")
+    frame = types.UniTuple(types.int64, len(words))
+
+    def make(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        place = cgutils.alloca_once(builder, _I64, size=len(words))
+        for i in range(len(words)):
+            builder.store(builder.extract_value(args[3], i), builder.gep(place, [_I32(i)]))
+        kernel = _function_at(builder, args[0], _I64, [_I64.as_pointer(), _I64, _I64])
+        return builder.call(kernel, [place, args[1], args[2]])
+
+    i = types.int64
+    return i(i, i, i, frame), make
+
+
 def _call_gemm(symbol: str, real: Any) -> Any:
     """Fortran BLAS: everything by address, 32-bit ints. A transposition is 0 or ord("N") for no."""
 
@@ -304,6 +323,8 @@ INTRINSICS: dict[str, Any] = {
     "minimum": _extremum("minimum", "<"),
     "call_kernel": call_kernel,
     "call_int": call_int,
+    "call_words": call_words,
     "call_sgemm": _call_gemm("call_sgemm", types.float32),
     "call_dgemm": _call_gemm("call_dgemm", types.float64),
+    **TILE_INTRINSICS,
 }

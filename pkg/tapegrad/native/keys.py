@@ -30,7 +30,7 @@ from .symbols import Symbol
 __all__ = ["KernelError", "file_key", "function_digest", "implementations", "kernel_key"]
 
 # These files decide what symbols and flags mean; editing one must not leave old code in use.
-_MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py", "specialise.py")
+_MEANING_FILES = ("compiler.py", "flags.py", "intrinsics.py", "specialise.py", "tiles.py")
 # Environment variables of Numba that change the code it makes.
 _NUMBA_VARIABLES = (
     "NUMBA_CPU_NAME",

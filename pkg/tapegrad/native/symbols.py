@@ -82,9 +82,13 @@ pointer = Symbol("pointer")  # pointer(address, dtype): an indexable pointer
 bitcast = Symbol("bitcast")  # bitcast(value, dtype): same bits as another type of the same size
 call_kernel = Symbol("call_kernel")  # call_kernel(address, frame_address, lo, hi) -> int64
 call_int = Symbol("call_int")  # call_int(address, int64) -> int64, a C function of one word
+call_words = Symbol("call_words")  # (kernel address, lo, hi, (a, b, ...)) -> int64, on a frame of these
 address_of = Symbol("address_of")  # address_of(pointer) -> int64
 call_sgemm = Symbol("call_sgemm")  # (address, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) column-major BLAS
 call_dgemm = Symbol("call_dgemm")
+vector_lanes = Symbol("vector_lanes")  # vector_lanes(dtype): elements of a vector, 0 where tiles are no use
+product_tile = Symbol("product_tile")  # see `tiles.py`
+transpose_tile = Symbol("transpose_tile")
 sqrt_rn = sqrt
 
 

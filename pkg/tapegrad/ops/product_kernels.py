@@ -1,13 +1,15 @@
-"""Kernels of the products: BLAS calls on blocks of the result.
+"""Kernels of the products: panels by a kernel of our own, or BLAS calls on blocks of the result.
 
-Floating-point products go to BLAS with one thread; we cut the result into blocks ourselves.
-**The blocks are a function of the sizes alone**, so one thread and many give the same bits,
-and a matrix multiplied alone or inside a batch does too. A bias is added after the product with a
-rounding of its own. Accumulating a gradient is BLAS's beta = 1.
+With 512-bit vectors our own kernel (`native/panels.py`) takes the products of more than a million
+multiply-adds, where it needs 0.55 to 0.9 of OpenBLAS's time (128 x 512 by 512 x 512: 380 us against 500),
+and most of `a b^T`, OpenBLAS's weakest layout; the rest goes to BLAS, with one thread. We cut the
+result ourselves. **How is a function of sizes, dtype and CPU alone**, so one thread and many give the
+same bits, and a matrix multiplied alone or inside a batch does too. A bias is added after the
+product with a rounding of its own. Accumulating a gradient adds the product at the end as well.
 
-`a b^T` with small sizes is the one layout where OpenBLAS's small kernels are weak: transposing `b`
-first and multiplying plainly takes 0.6 to 0.85 of the time (128 x 64 by 10 x 64: 2.5 us against 3.9).
-A loop of our own in place of BLAS lost at every size from 4 x 4 x 4 up and so does not exist.
+Small `a b^T` in BLAS: transposing `b` first and multiplying plainly takes 0.6 to 0.85 of the time
+(128 x 64 by 10 x 64: 2.5 us against 3.9). A loop of our own below that lost at every size from
+4 x 4 x 4 up and so does not exist.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from __future__ import annotations
 from .._layout import FRAME_ACC, FRAME_BLAS, FRAME_EXT, FRAME_GX, FRAME_IN, FRAME_OUT, FRAME_SCRATCH
 from ..dtypes import float32 as T
 from ..dtypes import int64
-from ..native.symbols import call_dgemm, call_sgemm, pointer
-from .fold import plan_items
+from ..native.blas import PANELS
+from ..native.symbols import address_of, call_dgemm, call_sgemm, call_words, pointer
+from .fold import chunks_of, plan_items
 
 # ---- blocks: how a result of m x n with inner size k is cut -------------------------------------
 
@@ -119,14 +122,45 @@ def gemm_block(f, item, size, c, ldc, a, lda, ta, b, ldb, tb, m, n, k, acc, scra
     )
 
 
-def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc):
-    """Blocks lo..hi of a contiguous result, or the planning answer."""
+# ---- products of two matrices --------------------------------------------------------------------
+
+
+def by_panels(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, scratch):
+    """What our own kernel answers (`native/panels.py`); negative where BLAS is to do it."""
+    kernel = pointer(f[FRAME_BLAS], int64)[PANELS + (0 if size == 4 else 1)]
+    if kernel == 0:
+        return -1
+    words = (address_of(f), size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, scratch)
+    return call_words(kernel, lo, hi, words)
+
+
+def product_2d(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias):
+    """Work items lo..hi of a contiguous result, or the planning answer; bias is an address or 0."""
+    status = by_panels(f, lo, hi, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, bias, f[FRAME_SCRATCH])
+    if status >= 0:
+        return status
     if lo == -1:
         items = block_count(m, n, k) if k > 0 else min(1, m * n)
         return plan_items(f, items, 1, n * k * size if packs(m, n, k, ta, tb) != 0 else 0, 1)
     for item in range(lo, hi):
         gemm_block(f, item, size, c, n, a, lda, ta, b, ldb, tb, m, n, k, acc, f[FRAME_SCRATCH])
+        if bias != 0:
+            add_bias(item, c, bias, m, n, k)
     return 0
+
+
+def add_bias(item, c, bias, m, n, k):
+    y = pointer(c, T)
+    shift = pointer(bias, T)
+    rows = block_rows(m, n, k)
+    columns = block_columns(m, n, k)
+    across = (n + columns - 1) // columns
+    top = item // across * rows
+    left = item % across * columns
+    right = min(n, left + columns)
+    for i in range(top, min(m, top + rows)):
+        for j in range(left, right):
+            y[i * n + j] = y[i * n + j] + shift[j]
 
 
 # ---- mm -----------------------------------------------------------------------------------------
@@ -137,7 +171,7 @@ def mm_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_OUT], f[FRAME_IN], w[5], w[4], f[FRAME_IN + 1], w[7], w[6], m, n, k, 0
+        f, lo, hi, w[3], f[FRAME_OUT], f[FRAME_IN], w[5], w[4], f[FRAME_IN + 1], w[7], w[6], m, n, k, 0, 0
     )
 
 
@@ -145,7 +179,22 @@ def mm_da_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], w[7], 1 - w[6], m, k, n, f[FRAME_ACC]
+        f,
+        lo,
+        hi,
+        w[3],
+        f[FRAME_GX],
+        f[FRAME_OUT],
+        n,
+        0,
+        f[FRAME_IN],
+        w[7],
+        1 - w[6],
+        m,
+        k,
+        n,
+        f[FRAME_ACC],
+        0,
     )
 
 
@@ -153,7 +202,22 @@ def mm_db_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_IN], w[5], 1 - w[4], f[FRAME_OUT], n, 0, k, n, m, f[FRAME_ACC]
+        f,
+        lo,
+        hi,
+        w[3],
+        f[FRAME_GX],
+        f[FRAME_IN],
+        w[5],
+        1 - w[4],
+        f[FRAME_OUT],
+        n,
+        0,
+        k,
+        n,
+        m,
+        f[FRAME_ACC],
+        0,
     )
 
 
@@ -162,32 +226,26 @@ def mm_db_kernel(f, lo, hi):
 
 
 def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, k, acc):
-    """Matrices lo..hi of a batch, each cut as it would be alone."""
-    packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
+    """Matrices lo..hi of a batch, each as it would be alone."""
+    packed = by_panels(f, -2, 0, size, c, a, lda, ta, b, ldb, tb, m, n, k, acc, 0, 0)
+    panels = packed >= 0
+    if not panels:
+        packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
+    grain = max(1, 1048576 // max(1, m * n * k))
     if lo == -1:
         items = batch if m * n > 0 else 0
-        return plan_items(f, items, max(1, 1048576 // max(1, m * n * k)), packed * batch, 1)
+        return plan_items(f, items, grain, packed * chunks_of(batch, grain), 1)
     blocks = block_count(m, n, k) if k > 0 else 1
+    scratch = f[FRAME_SCRATCH] + lo // grain * packed if packed > 0 else 0
     for i in range(lo, hi):
-        for item in range(blocks):
-            gemm_block(
-                f,
-                item,
-                size,
-                c + i * m * n * size,
-                n,
-                a + i * sa * size,
-                lda,
-                ta,
-                b + i * sb * size,
-                ldb,
-                tb,
-                m,
-                n,
-                k,
-                acc,
-                f[FRAME_SCRATCH] + i * packed,
-            )
+        left = a + i * sa * size
+        right = b + i * sb * size
+        place = c + i * m * n * size
+        if panels:
+            by_panels(f, 0, -1, size, place, left, lda, ta, right, ldb, tb, m, n, k, acc, 0, scratch)
+        else:
+            for item in range(blocks):
+                gemm_block(f, item, size, place, n, left, lda, ta, right, ldb, tb, m, n, k, acc, scratch)
     return 0
 
 
@@ -246,31 +304,18 @@ def integer_product_kernel(f, lo, hi):
 
 def linear_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
-    m, n, k, size = w[0], w[1], w[2], w[3]
-    c = f[FRAME_OUT]
-    status = product_2d(f, lo, hi, size, c, f[FRAME_IN], k, 0, f[FRAME_IN + 1], k, 1, m, n, k, 0)
-    if lo == -1 or w[4] == 0:
-        return status
-    y = pointer(c, T)
-    bias = pointer(f[FRAME_IN + 2], T)
-    rows = block_rows(m, n, k)
-    columns = block_columns(m, n, k)
-    across = (n + columns - 1) // columns
-    for item in range(lo, hi):
-        top = item // across * rows
-        left = item % across * columns
-        right = min(n, left + columns)
-        for i in range(top, min(m, top + rows)):
-            for j in range(left, right):
-                y[i * n + j] = y[i * n + j] + bias[j]
-    return 0
+    m, n, k = w[0], w[1], w[2]
+    bias = f[FRAME_IN + 2] if w[4] != 0 else 0
+    return product_2d(
+        f, lo, hi, w[3], f[FRAME_OUT], f[FRAME_IN], k, 0, f[FRAME_IN + 1], k, 1, m, n, k, 0, bias
+    )
 
 
 def linear_dx_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], k, 0, m, k, n, f[FRAME_ACC]
+        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 0, f[FRAME_IN], k, 0, m, k, n, f[FRAME_ACC], 0
     )
 
 
@@ -278,7 +323,7 @@ def linear_dw_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[0], w[1], w[2]
     return product_2d(
-        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 1, f[FRAME_IN], k, 0, n, k, m, f[FRAME_ACC]
+        f, lo, hi, w[3], f[FRAME_GX], f[FRAME_OUT], n, 1, f[FRAME_IN], k, 0, n, k, m, f[FRAME_ACC], 0
     )
 
 
