@@ -21,7 +21,6 @@ import time
 import warnings
 
 import numpy as np
-
 import tapegrad as torch
 
 CALL_LIMIT = 10  # seconds for one call
@@ -94,20 +93,20 @@ def argument(r, depth=0):
         if r.random() < 0.4:
             items = [r.choice([0, 1, 2, 3, -1, 2**40, -5]) for _ in items]
         return items if r.random() < 0.5 else tuple(items)
-    return r.choice([object(), Odd(), {}, {"a": 1}, b"bytes", 1j, torch.float32, torch.int64, torch.bool, int, print, len,
-                     np.ones(3), np.ones((2, 2), np.int64), np.float32(2), np.int64(3), np.bool_(True), range(3),
+    return r.choice([object(), Odd(), {}, {"a": 1}, b"bytes", 1j, torch.float32, torch.int64, torch.bool, int, print,
+                     len, np.ones(3), np.ones((2, 2), np.int64), np.float32(2), np.int64(3), np.bool_(True), range(3),
                      torch.Size([2, 3]), torch.Tensor, iter([1]), np.ones(2, dtype="U1"), np.array(None)])  # fmt: skip
 
 
-NAMED = ("dim", "keepdim", "dtype", "requires_grad", "size", "out", "reduction", "weight", "generator", "min", "max",
-         "alpha", "p", "lr", "device", "input", "other", "axis", "inplace", "training", "bias", "correction")  # fmt: skip
+NAMED = ("dim", "keepdim", "dtype", "requires_grad", "size", "out", "reduction", "weight", "generator", "min",
+         "max", "alpha", "p", "lr", "device", "input", "other", "axis", "inplace", "training", "bias", "correction")  # fmt: skip
 
 
 def functions():
     """(name, callable) of everything public."""
     found = []
-    for holder, label in ((torch, "torch"), (torch.Tensor, "Tensor"), (torch.nn.functional, "F"), (torch.optim, "optim"),
-                          (torch.autograd, "autograd"), (torch.nn, "nn"), (torch.nn.init, "init"),
+    for holder, label in ((torch, "torch"), (torch.Tensor, "Tensor"), (torch.nn.functional, "F"),
+                          (torch.optim, "optim"), (torch.autograd, "autograd"), (torch.nn, "nn"), (torch.nn.init, "init"),
                           (torch.nn.utils, "nn.utils"), (torch.utils.data, "data"),
                           (torch.optim.lr_scheduler, "lr_scheduler")):  # fmt: skip
         for name in dir(holder):
@@ -234,7 +233,9 @@ def random_graph(r, log):
                 values.append(x[r.choice([0, -1, slice(0, 1), slice(None, None, 2), None, (0, 1), (slice(None), 1),
                                           torch.tensor([0, 1, 0]), x > 0])])  # fmt: skip
             elif kind < 0.8:
-                x[r.choice([0, slice(0, 1), (slice(None), 0), torch.tensor([1, 0]), x > 0])] = r.choice([y, 1.0, y.sum()])
+                x[r.choice([0, slice(0, 1), (slice(None), 0), torch.tensor([1, 0]), x > 0])] = r.choice(
+                    [y, 1.0, y.sum()]
+                )
             elif kind < 0.86:
                 handles.append(x.register_hook(hook(r.randrange(9))))
             elif kind < 0.88:
@@ -267,7 +268,9 @@ def random_graph(r, log):
                 if create:
                     sum(g.sum() for g in found if g is not None).backward()
             else:
-                root.backward(r.choice([torch.ones(root.shape), torch.ones(5), root, None]), inputs=r.choice([None, leaves]))
+                root.backward(
+                    r.choice([torch.ones(root.shape), torch.ones(5), root, None]), inputs=r.choice([None, leaves])
+                )
     for t in leaves:
         if t.grad is not None:
             t.grad.tolist()
@@ -286,7 +289,9 @@ def main():
     fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC) if path else -1
 
     def describe(a):
-        return f"T{list(a.shape)}{a.dtype}{a.stride()}{a.requires_grad}" if isinstance(a, torch.Tensor) else repr(a)[:80]
+        return (
+            f"T{list(a.shape)}{a.dtype}{a.stride()}{a.requires_grad}" if isinstance(a, torch.Tensor) else repr(a)[:80]
+        )
 
     def log(label, args, kwargs):
         if fd >= 0:

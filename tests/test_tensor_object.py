@@ -52,7 +52,7 @@ def test_length_and_iteration(torch):
         len(torch.tensor(1))
     with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
         iter(torch.tensor(1))
-    a, b = torch.tensor([1.0, 2.0], requires_grad=True)
+    a, _ = torch.tensor([1.0, 2.0], requires_grad=True)
     assert a.requires_grad
     assert 3 in x
     assert 9 not in x
@@ -137,7 +137,7 @@ def test_numpy_in(torch):
     with pytest.raises(ValueError, match="strides"):
         torch.from_numpy(a[::-1])
     for bad in ([1.0], 1.0, None):
-        with pytest.raises(TypeError, match="expected np.ndarray"):
+        with pytest.raises(TypeError, match=r"expected np\.ndarray"):
             torch.from_numpy(bad)
     for kind in ("U3", "O"):
         with pytest.raises(TypeError):
@@ -189,7 +189,11 @@ def test_subclasses(torch):
         def twice(self):
             return self * 2
 
-    m = torch.ones(2).as_subclass(Mine) if hasattr(torch.Tensor, "as_subclass") else torch.Tensor._make_subclass(Mine, torch.ones(2))
+    m = (
+        torch.ones(2).as_subclass(Mine)
+        if hasattr(torch.Tensor, "as_subclass")
+        else torch.Tensor._make_subclass(Mine, torch.ones(2))
+    )
     assert isinstance(m, Mine)
     assert m.twice().tolist() == [2.0, 2.0]
     n = torch.Tensor._make_subclass(Mine, torch.ones(2), True)
@@ -325,5 +329,5 @@ def test_more_than_eight_dimensions(torch):
         lambda: torch.tensor(np.ones((1,) * 9)),
         lambda: torch.ones(3)[(None,) * 8],
     ):
-        with pytest.raises(RuntimeError, match="(at most|up to) (8|eight) dimensions"):
+        with pytest.raises(RuntimeError, match=r"(at most|up to) (8|eight) dimensions"):
             call()

@@ -425,9 +425,9 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
 _TYPE_NAMES = ("Float", "Double", "Long", "Int", "Byte", "Bool")
 
 NOT_SAVED = (
-    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
-    "tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
-    "`torch.no_grad()` instead of `torch.inference_mode()`.")
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in "
+    "computation tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in "
+    "autograd, or use `torch.no_grad()` instead of `torch.inference_mode()`.")
 
 cdef object type_name(int dt):
     return _TYPE_NAMES[dt]
@@ -528,9 +528,10 @@ cdef int check_inplace(Tensor t) except -1:
         if needs_grad(t) and is_leaf(t):
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         if t.multi_view and needs_grad(t):
-            raise RuntimeError("This view is the output of a function that returns multiple views. Such functions do not "
-                               "allow the output views to be modified inplace. You should replace the inplace operation "
-                               "by an out-of-place one.")
+            raise RuntimeError(
+                "This view is the output of a function that returns multiple views. Such functions do not "
+                "allow the output views to be modified inplace. You should replace the inplace operation "
+                "by an out-of-place one.")
         if t.base is not None and t.base.requires and is_leaf(t.base):
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     return 0

@@ -80,7 +80,9 @@ def test_numbers(op: Op, reference: ModuleType) -> None:
                 want = function(reference.from_numpy(a.copy()), number)
             except (RuntimeError, TypeError):
                 continue  # not in PyTorch's signature
-            if want.dtype not in {getattr(reference, t.name) for t in (*op.dtypes, *([op.result] if op.result else []))}:
+            if want.dtype not in {
+                getattr(reference, t.name) for t in (*op.dtypes, *([op.result] if op.result else []))
+            }:
                 continue  # the op of another family takes it from here
             check(pointwise(op, tensor(a), number), want, f"{compute.name} {number!r}")
 
@@ -112,4 +114,3 @@ def check_gradients(op: Op, function: Any, arrays: Any, which: Any, torch: Any, 
         # An input that PyTorch gives no gradient has one of zeros here, or none.
         expected = other[k].grad if other[k].grad is not None else torch.zeros_like(other[k])
         check(ours[k].grad, expected, f"{what} input {k}")
-

@@ -239,7 +239,7 @@ def _samples(name: str) -> list[tuple[dict[str, Any]]]:
         "normal": ((0.0, 1.0), (5.0, 0.5)),
     }
     if name == "randperm":
-        sizes = tuple((math.prod(s),) for s in _SIZES)
+        sizes = [(math.prod(s),) for s in _SIZES]
     kind = name if name in params else name.split("_")[0]
     return [({"shape": s, "params": p},) for s in sizes for p in params[kind]]
 
