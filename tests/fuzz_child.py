@@ -23,7 +23,7 @@ import warnings
 import numpy as np
 import tapegrad as torch
 
-CALL_LIMIT = 10  # seconds for one call
+CALL_LIMIT = 60  # seconds for one call: on a busy machine a kernel may take ten to compile
 MEMORY = 6 << 30  # address space: sizes that cannot be had must fail at once
 
 # Names that leave the process or the file system in another state.
@@ -99,15 +99,16 @@ def argument(r, depth=0):
 
 
 NAMED = ("dim", "keepdim", "dtype", "requires_grad", "size", "out", "reduction", "weight", "generator", "min",
-         "max", "alpha", "p", "lr", "device", "input", "other", "axis", "inplace", "training", "bias", "correction")  # fmt: skip
+         "max", "alpha", "p", "lr", "device", "input", "other", "axis", "inplace", "training", "bias",
+         "correction")  # fmt: skip
 
 
 def functions():
     """(name, callable) of everything public."""
     found = []
     for holder, label in ((torch, "torch"), (torch.Tensor, "Tensor"), (torch.nn.functional, "F"),
-                          (torch.optim, "optim"), (torch.autograd, "autograd"), (torch.nn, "nn"), (torch.nn.init, "init"),
-                          (torch.nn.utils, "nn.utils"), (torch.utils.data, "data"),
+                          (torch.optim, "optim"), (torch.autograd, "autograd"), (torch.nn, "nn"),
+                          (torch.nn.init, "init"), (torch.nn.utils, "nn.utils"), (torch.utils.data, "data"),
                           (torch.optim.lr_scheduler, "lr_scheduler")):  # fmt: skip
         for name in dir(holder):
             if name in SKIP or (name.startswith("_") and label != "Tensor"):

@@ -281,7 +281,7 @@ ERRORS = [
     ((RuntimeError, ValueError), lambda t: t.tensor([[1, 2], [3]])),
     ((RuntimeError, TypeError), lambda t: t.tensor("x")),
     ((RuntimeError, TypeError), lambda t: t.tensor(None)),
-    ((RuntimeError, ValueError), lambda t: t.tensor(2**70)),
+    (ValueError, lambda t: t.tensor(2**70)),
     (IndexError, lambda t: t.nn.functional.cross_entropy(t.ones(2, 3), t.tensor([0, 3]))),
     (IndexError, lambda t: t.nn.functional.cross_entropy(t.ones(2, 3), t.tensor([0, -1]))),
     (IndexError, lambda t: t.nn.functional.nll_loss(t.ones(2, 3), t.tensor([0, 9]))),
@@ -331,3 +331,12 @@ def test_more_than_eight_dimensions(torch):
     ):
         with pytest.raises(RuntimeError, match=r"(at most|up to) (8|eight) dimensions"):
             call()
+
+
+@pytest.mark.parametrize(
+    "name", ["item", "numpy", "size", "detach", "tolist", "requires_grad_", "retain_grad", "numel"]
+)
+def test_methods_of_the_class_check_their_self(torch, name):
+    for bad in (5, [], None, "x"):
+        with pytest.raises(TypeError):
+            getattr(torch.Tensor, name)(bad)

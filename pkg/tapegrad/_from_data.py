@@ -47,7 +47,7 @@ def _leaf_numbers(data: Any) -> Any:
         try:
             return np.array(data, dtype=np.int64)
         except OverflowError:
-            raise RuntimeError("Overflow when unpacking long long") from None
+            raise ValueError("Overflow when unpacking long long") from None
     return data
 
 
@@ -99,7 +99,7 @@ def tensor(
         try:
             array = np.array(data, dtype=np.int64)
         except OverflowError:
-            raise RuntimeError("Overflow when unpacking long long") from None
+            raise ValueError("Overflow when unpacking long long") from None
     elif isinstance(data, (list, tuple)):
         array = np.asarray(_leaf_numbers(data))
         if dtype is None and array.dtype == np.float64 and _has_python_floats(data):

@@ -408,7 +408,7 @@ cdef inline int store_scalar(object value, int dt, char* out) except -1:
     else:
         i = PyLong_AsLongLongAndOverflow(int(value), &overflow)
         if overflow:
-            raise RuntimeError("Overflow when unpacking long long")
+            raise OverflowError("int too big to convert")
     if dt == INT64:
         (<int64_t*>out)[0] = i
     elif dt == 3:
@@ -1460,6 +1460,8 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
 
 # ---------------------------------------------------------------- the class
 
+# binding(False): methods then check the type of self, Tensor.item(5) is a TypeError and not a crash.
+@cython.binding(False)
 @cython.freelist(256)
 cdef class Tensor:
     """A multi-dimensional array that can record what is done with it.
@@ -2154,6 +2156,7 @@ cdef Tensor attach(Tensor t, int64_t e):
     return t
 
 
+@cython.binding(False)
 cdef class Node:
     """An operation on the tape, as `Tensor.grad_fn` shows it."""
     cdef int64_t rec

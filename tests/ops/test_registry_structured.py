@@ -124,7 +124,7 @@ def test_gradients(op: Op) -> None:
     def f(*xs: Any) -> Any:
         return results(run(op, xs, options))[0]
 
-    for what, arrays, _, _options in calls(op, float64, rng):
+    for what, arrays, _, options in calls(op, float64, rng):  # noqa: B007 (f reads it)
         which = differentiable(op, arrays)
         small = max(a.size for a in arrays if a is not None) <= SMALL
         check_derivatives(f, arrays, which, rng, what, second=small, numeric=small)

@@ -251,7 +251,15 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     tensor([[4.],
             [4.]])
     """
-    unusual = weight.ndim == 1 or not x.dtype.is_floating_point or (bias is not None and bias.numel() == 1)
+    try:
+        unusual = weight.ndim == 1 or not x.dtype.is_floating_point or (bias is not None and bias.numel() == 1)
+    except AttributeError:
+        for place, (name, t) in enumerate((("input", x), ("weight", weight), ("bias", bias))):
+            if not hasattr(t, "numel") and not (name == "bias" and t is None):
+                raise TypeError(
+                    f"linear(): argument '{name}' (position {place + 1}) must be Tensor, not {type(t).__name__}"
+                ) from None
+        raise
     if unusual and x.ndim > 0 and 0 < weight.ndim <= 2:
         y = matmul(x, weight.t() if weight.ndim == 2 else weight)
         return y if bias is None else y + bias

@@ -382,13 +382,14 @@ def addresses():
 
 cpdef void empty_cache() noexcept:
     """Gives the cached free blocks back to the system."""
-    global cached_bytes, slabs_returned
+    global cached_bytes, slabs_returned, spare_slabs
     cdef int b
     cdef int64_t rounded = 0
     cdef Storage* s
     cdef Storage* following
     cdef Slab* slab
     cdef Slab* next_slab
+    spare_slabs = 6
     for b in range(1, SLAB_CLASSES):
         slab = rooms[b]
         while slab != NULL:

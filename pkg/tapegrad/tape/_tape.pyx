@@ -119,8 +119,9 @@ cdef void return_region(int g) noexcept:
 
 cpdef void empty_cache() noexcept:
     """Gives the memory of regions without live records back to the system."""
-    global regions_returned
+    global regions_returned, spare_regions
     cdef int g
+    spare_regions = 2
     for g in range(n_regions):
         if segment_table[g * REGION_SEGMENTS] != NULL and region_live[g] == 0:
             return_region(g)
