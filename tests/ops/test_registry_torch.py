@@ -113,4 +113,3 @@ def check_gradients(op: Op, function: Any, arrays: Any, which: Any, torch: Any, 
         # An input that PyTorch gives no gradient has one of zeros here, or none.
         expected = other[k].grad if other[k].grad is not None else torch.zeros_like(other[k])
         check(ours[k].grad, expected, f"{what} input {k}")
-
