@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +20,22 @@ import numpy as np
 # (batch, hidden): all under the GIL; past the size at which loops and products leave it.
 SMALL, LARGE = (16, 24), (600, 256)
 THREADS = 8
+LAYERS = ["workqueue", *([] if sys.platform == "darwin" else ["omp"])]
+
+
+def run(*args: str, **environment: str) -> list[str]:
+    """The digests that a run prints, and the layer it ended on in the last line's place."""
+    env = {**os.environ, **environment}
+    env["PYTHONPATH"] = os.pathsep.join(sys.path)
+    env.pop("OMP_NUM_THREADS", None)
+    env.pop("TAPEGRAD_NUM_THREADS", None)
+    done = subprocess.run(
+        [sys.executable, __file__, *args], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    *lines, layer = done.stdout.splitlines()
+    return [*" ".join(lines).split(), layer]
 
 
 def model_of(torch: Any, seed: int, hidden: int) -> Any:

@@ -108,7 +108,8 @@ def functions():
     found = []
     for holder, label in ((torch, "torch"), (torch.Tensor, "Tensor"), (torch.nn.functional, "F"),
                           (torch.optim, "optim"), (torch.autograd, "autograd"), (torch.nn, "nn"),
-                          (torch.nn.init, "init"), (torch.nn.utils, "nn.utils"), (torch.utils.data, "data"),
+                          (torch.nn.init, "init"),
+                          (torch.nn.utils, "nn.utils"), (torch.utils.data, "data"),
                           (torch.optim.lr_scheduler, "lr_scheduler")):  # fmt: skip
         for name in dir(holder):
             if name in SKIP or (name.startswith("_") and label != "Tensor"):
@@ -234,9 +235,8 @@ def random_graph(r, log):
                 values.append(x[r.choice([0, -1, slice(0, 1), slice(None, None, 2), None, (0, 1), (slice(None), 1),
                                           torch.tensor([0, 1, 0]), x > 0])])  # fmt: skip
             elif kind < 0.8:
-                x[r.choice([0, slice(0, 1), (slice(None), 0), torch.tensor([1, 0]), x > 0])] = r.choice(
-                    [y, 1.0, y.sum()]
-                )
+                place = r.choice([0, slice(0, 1), (slice(None), 0), torch.tensor([1, 0]), x > 0])
+                x[place] = r.choice([y, 1.0, y.sum()])
             elif kind < 0.86:
                 handles.append(x.register_hook(hook(r.randrange(9))))
             elif kind < 0.88:
@@ -269,9 +269,8 @@ def random_graph(r, log):
                 if create:
                     sum(g.sum() for g in found if g is not None).backward()
             else:
-                root.backward(
-                    r.choice([torch.ones(root.shape), torch.ones(5), root, None]), inputs=r.choice([None, leaves])
-                )
+                first = r.choice([torch.ones(root.shape), torch.ones(5), root, None])
+                root.backward(first, inputs=r.choice([None, leaves]))
     for t in leaves:
         if t.grad is not None:
             t.grad.tolist()
@@ -290,9 +289,9 @@ def main():
     fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC) if path else -1
 
     def describe(a):
-        return (
-            f"T{list(a.shape)}{a.dtype}{a.stride()}{a.requires_grad}" if isinstance(a, torch.Tensor) else repr(a)[:80]
-        )
+        if isinstance(a, torch.Tensor):
+            return f"T{list(a.shape)}{a.dtype}{a.stride()}{a.requires_grad}"
+        return repr(a)[:80]
 
     def log(label, args, kwargs):
         if fd >= 0:

@@ -8,7 +8,7 @@ import sys
 
 import _training
 import pytest
-from test_threads import LAYERS, run
+from _training import LAYERS, run
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 

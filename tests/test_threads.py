@@ -3,29 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-SCRIPT = Path(__file__).with_name("_training.py")
-LAYERS = ["workqueue", *([] if sys.platform == "darwin" else ["omp"])]
-
-
-def run(*args: str, **environment: str) -> list[str]:
-    """The digests that a run prints, and the layer it ended on in the last line's place."""
-    env = {**os.environ, **environment}
-    env["PYTHONPATH"] = os.pathsep.join(sys.path)
-    env.pop("OMP_NUM_THREADS", None)
-    env.pop("TAPEGRAD_NUM_THREADS", None)
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *args], env=env, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    *lines, layer = done.stdout.splitlines()
-    return [*" ".join(lines).split(), layer]
+from _training import LAYERS, run
 
 
 @pytest.fixture(scope="module")

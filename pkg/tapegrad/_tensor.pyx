@@ -528,10 +528,9 @@ cdef int check_inplace(Tensor t) except -1:
         if needs_grad(t) and is_leaf(t):
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         if t.multi_view and needs_grad(t):
-            raise RuntimeError(
-                "This view is the output of a function that returns multiple views. Such functions do not "
-                "allow the output views to be modified inplace. You should replace the inplace operation "
-                "by an out-of-place one.")
+            raise RuntimeError("This view is the output of a function that returns multiple views. Such functions do "
+                               "not allow the output views to be modified inplace. You should replace the inplace "
+                               "operation by an out-of-place one.")
         if t.base is not None and t.base.requires and is_leaf(t.base):
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
     return 0

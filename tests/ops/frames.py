@@ -252,7 +252,9 @@ def run(op: Any) -> Any:
             inputs = inputs[: len(op.inputs)]
         if inputs and isinstance(inputs[0], list | tuple):
             return Array(forward(op, [x.data for x in inputs[0]], **options).y)
-        tensors = [x.data if isinstance(x, Array) else x for x in inputs]
+        tensors = [x.data if isinstance(x, Array) else x for x in inputs[: len(op.inputs)]]
+        names = list(inspect.signature(op.rule).parameters)[len(op.inputs) :]
+        options |= dict(zip(names, inputs[len(op.inputs) :], strict=False))
         return Array(forward(op, *tensors, **options).y)
 
     return call

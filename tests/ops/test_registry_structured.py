@@ -6,6 +6,7 @@ An op without samples fails, and so does one without a reference in `naive_ops`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -116,15 +117,16 @@ def differentiable(op: Op, arrays: Any) -> list[int]:
     ]
 
 
+def first_result(op: Op, options: Any, *xs: Any) -> Any:
+    return results(run(op, xs, options))[0]
+
+
 @DIFFERENTIABLE
 def test_gradients(op: Op) -> None:
     """First and second order, kernels against tensor operations, accumulation, for each layout."""
     rng = rng_for(op)
-
-    def f(*xs: Any) -> Any:
-        return results(run(op, xs, options))[0]
-
-    for what, arrays, _, options in calls(op, float64, rng):  # noqa: B007 (f reads it)
+    for what, arrays, _, options in calls(op, float64, rng):
+        f = partial(first_result, op, options)
         which = differentiable(op, arrays)
         small = max(a.size for a in arrays if a is not None) <= SMALL
         check_derivatives(f, arrays, which, rng, what, second=small, numeric=small)

@@ -80,9 +80,8 @@ def test_numbers(op: Op, reference: ModuleType) -> None:
                 want = function(reference.from_numpy(a.copy()), number)
             except (RuntimeError, TypeError):
                 continue  # not in PyTorch's signature
-            if want.dtype not in {
-                getattr(reference, t.name) for t in (*op.dtypes, *([op.result] if op.result else []))
-            }:
+            own = {getattr(reference, t.name) for t in (*op.dtypes, op.result) if t is not None}
+            if want.dtype not in own:
                 continue  # the op of another family takes it from here
             check(pointwise(op, tensor(a), number), want, f"{compute.name} {number!r}")
 

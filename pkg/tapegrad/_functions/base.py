@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._tensor import Tensor, apply_pointwise, binary, binary_, unary, unary_
-from ..ops import arithmetic, comparison, exponential  # noqa: F401 (their declarations fill the registry)
+from ..ops import arithmetic, comparison, division, exponential  # noqa: F401 (their declarations fill the registry)
 from ..ops.registry import Op
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}

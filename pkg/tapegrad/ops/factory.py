@@ -100,8 +100,12 @@ _integer_linspace = _factory(
     "integer_linspace", _linspace_rule, kernels.integer_linspace_kernel, _WHOLE, "evenly spaced numbers, cut", _SPACES
 )
 eye_op = _factory(
-    "eye", _eye_rule, kernels.eye_kernel, DTYPES, "ones on the diagonal",
-    [({"n": n, "m": m},) for n, m in ((3, 4), (4, 3), (0, 2), (200, 200))]
+    "eye",
+    _eye_rule,
+    kernels.eye_kernel,
+    DTYPES,
+    "ones on the diagonal",
+    [({"n": n, "m": m},) for n, m in ((3, 4), (4, 3), (0, 2), (200, 200))],
 )
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from ..dtypes import DTYPES, float32, float64, int32, int64, uint8
 from . import indexing_kernels as kernels
 from .index_plan import plan_index
+from .indexing_samples import SAMPLES
 from .joining import cat
-from .registry import Given, Index, Plan, structured
+from .registry import Given, Plan, structured
 from .shapes import broadcast_shapes, normal_dim, numel
+from .triangle import tril, triu
 
 __all__ = [
     "advanced_index",
@@ -79,13 +81,7 @@ take_rows = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="Rows x[index] for an int64 index of any shape; negative ones count from the end.",
-    samples=[
-        ((4, 3), Given([2, 0, 0, -1], int64)),
-        ((4,), Given([[1, -4], [3, 1]], int64)),
-        ((3, 2, 2), Given(1, int64)),
-        ((3, 2), Index((0,), 3)),
-        ((500, 80), Index((600,), 500, -500)),
-    ],
+    samples=SAMPLES["take_rows"],
 )
 
 
@@ -120,13 +116,7 @@ put_rows = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="x with rows at the index replaced (or increased) by those of v; the result may be x's own memory.",
-    samples=[
-        ((4, 3), Given([2, 0, -1], int64), (3, 3)),
-        ((4, 3), Given([2, 0, -2], int64), (3, 3), {"accumulate": True}),
-        ((4,), Given([[1, -4]], int64), (1, 2)),
-        ((4, 2), Index((0,), 4), (0, 2)),
-        ((500, 80), Index((600,), 500, -500), (600, 80), {"accumulate": True}),
-    ],
+    samples=SAMPLES["put_rows"],
 )
 
 
@@ -150,12 +140,7 @@ _flat_index = structured(
     contiguous=True,
     errors=_ERRORS,
     doc="Row-major numbers of positions given by one int64 tensor per dimension, all of one shape.",
-    samples=[
-        (Index((5,), 3, -3), Index((5,), 4, -4), {"sizes": (3, 4), "dims": (0, 1)}),
-        (Index((2, 3), 2), Index((2, 3), 5, -5), Index((2, 3), 3), {"sizes": (2, 5, 3), "dims": (0, 1, 3)}),
-        (Index((0,), 2), Index((0,), 2), {"sizes": (2, 2), "dims": (0, 1)}),
-        (Index((50000,), 30), Index((50000,), 40, -40), {"sizes": (30, 40), "dims": (0, 1)}),
-    ],
+    samples=SAMPLES["flat_index"],
 )
 
 
@@ -208,14 +193,7 @@ gather = structured(
     contiguous=True,
     errors={kernels.OUT_OF_BOUNDS: _gather_out_of_bounds},
     doc="y[i][j] = x[index[i][j]][j] for dim 0, and so on for other dimensions.",
-    samples=[
-        ((3, 4), Index((3, 2), 4), {"dim": 1}),
-        ((3, 4), Index((5, 3), 3), {"dim": 0}),
-        ((2, 3, 4), Index((2, 1, 3), 3), {"dim": -2}),
-        ((4,), Index((0,), 4), {"dim": 0}),
-        ((), Given(0, int64), {"dim": 0}),
-        ((200, 100), Index((200, 210), 100), {"dim": 1}),
-    ],
+    samples=SAMPLES["gather"],
 )
 
 
@@ -259,13 +237,7 @@ scatter_add = structured(
     contiguous=True,
     errors={kernels.OUT_OF_BOUNDS: _gather_out_of_bounds},
     doc="x with src[i][j] added at x[index[i][j]][j] for dim 0, in the order of the index.",
-    samples=[
-        ((3, 4), Index((3, 5), 4), (3, 5), {"dim": 1}),
-        ((3, 4), Index((2, 3), 3), (4, 5), {"dim": 0}),
-        ((2, 3, 2), Index((2, 4, 1), 3), (2, 4, 1), {"dim": 1}),
-        ((4,), Index((0,), 4), (3,), {"dim": 0}),
-        ((200, 100), Index((200, 210), 100), (200, 210), {"dim": 1}),
-    ],
+    samples=SAMPLES["scatter_add"],
 )
 
 
@@ -293,13 +265,7 @@ _nonzero = structured(
     dtypes=DTYPES,
     contiguous=True,
     doc="Positions of the first `count` elements that are not 0, one row each.",
-    samples=[
-        (Given([0, 3, 0, 1]), {"count": 2}),
-        (Given([[0, 1], [1, 1]]), {"count": 3}),
-        (Given(1), {"count": 1}),
-        (Given([[0, 0]]), {"count": 0}),
-        (Given([[1, 0, 1]] * 15000), {"count": 30000}),
-    ],
+    samples=SAMPLES["nonzero"],
 )
 
 
@@ -315,44 +281,6 @@ def nonzero(x: Any) -> Any:
 
 
 # ---- triangles ----------------------------------------------------------------------------------
-
-
-def _triangle_rule(name: str, upper: int) -> Any:
-    def rule(x: Any, diagonal: int = 0) -> Plan:
-        if x.ndim < 2:
-            raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-        words = (numel(x.shape[:-2]), *x.shape[-2:], diagonal, upper)
-        return Plan(x.shape, x.dtype, words=words)
-
-    return rule
-
-
-def _triangle(name: str, upper: int, doc: str) -> Any:
-    def dx(c: Any, g: Any) -> Any:
-        return getattr(g, name)(c.words[3])
-
-    return structured(
-        name,
-        inputs=("x",),
-        rule=_triangle_rule(name, upper),
-        forward=kernels.triangle_kernel,
-        backward={"x": (kernels.triangle_dx_kernel, ())},
-        derivative={"x": dx},
-        dtypes=DTYPES,
-        contiguous=True,
-        doc=doc,
-        samples=[
-            ((3, 4),),
-            ((2, 3, 3), {"diagonal": 1}),
-            ((3, 2), {"diagonal": -1}),
-            ((0, 2),),
-            ((2, 170, 170),),
-        ],
-    )
-
-
-tril = _triangle("tril", 0, "Matrices with the elements above the given diagonal set to 0.")
-triu = _triangle("triu", 1, "Matrices with the elements below the given diagonal set to 0.")
 
 
 # ---- composites ---------------------------------------------------------------------------------

@@ -228,7 +228,9 @@ def _samples(name: str) -> list[tuple[dict[str, Any]]]:
     """Calls for the tests: the shape, the parameters, and of which type a tensor of probabilities is."""
     if name.startswith("bernoulli_"):
         return [({"shape": s, "params": (), "p": name.removeprefix("bernoulli_")},) for s in _SIZES]
-    sizes = [s for s in _SIZES if math.prod(s) >= 16] + [(16,), (37,)] if name.startswith("normal_float") else _SIZES
+    sizes: list[tuple[int, ...]] = list(_SIZES)
+    if name.startswith("normal_float"):
+        sizes = [s for s in sizes if math.prod(s) >= 16] + [(16,), (37,)]
     params: dict[str, tuple[tuple[float | int, ...], ...]] = {
         "bernoulli": ((0.3,), (0.0,), (1.0,)),
         "randint_32": ((10, -3), (2**31, 0)),

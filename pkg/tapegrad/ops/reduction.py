@@ -119,8 +119,8 @@ def _prod_dx(c: Any, g: Any) -> Any:
 
 def _product_of_others(x: Any, dims: tuple[int, ...]) -> Any:
     """For each element the product of the others along `dims`, without division: n * n of them."""
-    parts = (x.shape[: dims[0]], [x.shape[d] for d in dims], x.shape[dims[-1] + 1 :])
-    outer, n, inner = (numel(part) for part in parts)
+    outer, inner = numel(x.shape[: dims[0]]), numel(x.shape[dims[-1] + 1 :])
+    n = numel([x.shape[d] for d in dims])
     rows = x.reshape(outer, n, inner).permute(0, 2, 1).unsqueeze(2).expand(outer, inner, n, n)
     own = x.new_ones((n, n)).tril().triu() != 0
     others = rows.masked_fill(own, 1.0).prod(3)
