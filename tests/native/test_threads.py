@@ -111,23 +111,23 @@ def test_threads_from_the_environment(tmp_path):
 
 REGIONS = """
 import os, sys, threading, multiprocessing, numpy as np
-import sample, test_driver
+import sample, test_threads
 from tapegrad import native
 from tapegrad.native import parallel
 def main():
     native.set_num_threads(2)
-    bits = test_driver.sums(2).tobytes()
+    bits = test_threads.sums(2).tobytes()
     results = []
     def worker():
         for _ in range(20):
-            results.append(test_driver.sums(2).tobytes() == bits)
+            results.append(test_threads.sums(2).tobytes() == bits)
     workers = [threading.Thread(target=worker) for _ in range(8)]
     [w.start() for w in workers]; [w.join() for w in workers]
     print("layer", parallel.layer(), "results", len(results), all(results))
     if hasattr(os, "fork"):
         pid = os.fork()
         if pid == 0:
-            os._exit(0 if native.get_num_threads() == 1 and test_driver.sums(2).tobytes() == bits else 1)
+            os._exit(0 if native.get_num_threads() == 1 and test_threads.sums(2).tobytes() == bits else 1)
         print("forked child", os.waitpid(pid, 0)[1])
     if os.environ.get("SPAWN"):
         process = multiprocessing.get_context("spawn").Process(target=child, args=(bits,))
@@ -135,7 +135,7 @@ def main():
         print("spawned child", process.exitcode)
 def child(bits):
     assert native.get_num_threads() == 2
-    assert test_driver.sums(2).tobytes() == bits
+    assert test_threads.sums(2).tobytes() == bits
 if __name__ == "__main__":
     main()
 """
@@ -168,9 +168,9 @@ def test_spawned_child(tmp_path):
 @needs_two
 def test_the_users_own_numba_threads_are_left_as_they_were(tmp_path):
     code = """
-import numba, test_driver
+import numba, test_threads
 numba.set_num_threads(1)
-test_driver.sums(2)
+test_threads.sums(2)
 print(numba.get_num_threads())
 """
     assert run_python(code, tmp_path, OMP_NUM_THREADS="").strip() == "1"
