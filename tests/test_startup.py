@@ -155,11 +155,7 @@ def test_kernels_of_another_machine_are_left_alone(filled, arrays, tmp_path):
     env = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
     other = start_with(env, arrays, tmp_path)
     assert other["loaded"] == 0
-<<<<<<< HEAD
-    assert other["compiled"] >= filled[1]["compiled"] - 1  # products by panels need 512-bit vectors
-=======
     assert other["compiled"] > 0  # not as many: the panels of wide vectors are no kernel of that machine
->>>>>>> gate
     assert np.isclose(float.fromhex(other["loss"]), float.fromhex(filled[1]["loss"]), rtol=1e-5)
     assert len(list((tmp_path / "objects").glob("*.tgo"))) == len(paths) + other["compiled"]
     assert run(arrays, tmp_path)["compiled"] == 0
