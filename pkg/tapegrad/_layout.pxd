@@ -146,6 +146,7 @@ cpdef enum:
     SWEEP_RECORDS = 22      # records visited
     SWEEP_BLAS = 23
     SWEEP_FRAME = 24
+    SWEEP_TRACE = 48        # what to call before each kernel while a capture listens, or 0
     SWEEP_WORDS = 64
 
     ENTRY_WORDS = 3

@@ -16,13 +16,14 @@ from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
     Tensor, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, tensor_over,
 )
+from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
 )
 
 from tapegrad import _tensor
-from tapegrad.tape import _storage as _storage_module
+from tapegrad.tape import _capture as _capture_module, _storage as _storage_module
 
 cdef int64_t alloc_address, release_address
 alloc_address, release_address = _storage_module.addresses()
@@ -360,6 +361,8 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         else:
             copy = storage_new(g.nbytes)
             memcpy(copy.ptr, g.ptr, g.nbytes)
+            if _capture.active and _capture.capturing():
+                _capture.log_copy(copy.ptr, g.ptr, g.nbytes)
             new = gradient_tensor(i, copy)
             storage_release(copy)
         held = _tensor.record_grad(i)
@@ -382,6 +385,10 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         f[FRAME_N] = n
         address = kernel_of(add_op, OP_FORWARD + there.dt, 0, LAYOUT_FLAT, there.dt)
         (<kernel_t><uintptr_t>address)(f, 0, n)
+        if _capture.active and _capture.capturing():
+            _capture.note_outside(there, there.st)
+            _capture.log_kernel(add_op, 0, LAYOUT_FLAT, there.dt, address, n, f, (<int64_t>3) << FRAME_IN,
+                                (<int64_t>1) << FRAME_OUT, NULL, 0, NULL, 0, NULL, 0)
         there.st.version += 1
         return 0
     with accumulation:                  # a strided addition may let go of the GIL
@@ -405,6 +412,9 @@ cdef Storage* grad_storage(Tensor g) except NULL:
             _tensor._set_grad_enabled(mode)
     st = storage_new(c.numel_ * itemsizes[c.dt])
     memcpy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
+    if _capture.active and _capture.capturing():
+        _capture.note_outside(c, c.st)
+        _capture.log_copy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
     return st
 
 
@@ -419,6 +429,11 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
     cdef bint mode
     hooks = _tensor.record_hooks(i)
     record_retain(i)
+    if _capture.active and _capture.capturing():
+        if hooks is not None and (hooks.pre or hooks.post):
+            _capture.note_refusal("a hook on a gradient was called")
+        if r[REC_FLAGS] & FLAG_RETAIN:
+            _capture.note_refusal("retain_grad() keeps the gradient of an intermediate value")
     mode = grad_mode()
     if hooks is not None and mode:
         _tensor._set_grad_enabled(False)    # what hooks compute is not recorded
@@ -508,6 +523,7 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
     if w[SWEEP_TABLE_CAP] == 0:
         s.grow()
     w[SWEEP_BLAS] = _tensor.get_blas_table()
+    w[SWEEP_TRACE] = _capture_module.sweep_callback() if _capture.active else 0
     while True:
         status = sweep_kernel(w, 0, 0)
         if status == SWEEP_DONE:
@@ -573,6 +589,8 @@ cdef Storage* one_of(Tensor t) except NULL:
         (<float*>st.ptr)[0] = 1.0
     else:
         (<double*>st.ptr)[0] = 1.0
+    if _capture.active and _capture.capturing():
+        _capture.log_constant(st.ptr, st.nbytes)
     return st
 
 

@@ -8,8 +8,15 @@ cdef struct Storage:
     int64_t version     # counts in-place changes; shared by views and detach(), not by .data
     PyObject* owner     # keeps foreign memory alive, or NULL
     Storage* parent     # the storage whose memory this one shows again (.data), or NULL
-    int64_t bucket      # size class of the cache; -1 for memory that is not ours
+    int bucket          # size class of the cache; -1 for memory that is not ours
+    int birth           # number of the capture that it was made in, or 0
     Storage* next       # link of the free list
+
+# While a capture goes on (see _capture.pyx), released blocks wait: an address stands for one storage until its end.
+cdef int holding
+cdef int birth_now                      # what new storages take as their birth
+cdef void (*on_birth)(Storage* s) noexcept
+cdef void release_held() noexcept
 
 cdef void* map_pages(size_t n, bint huge) noexcept
 cdef void unmap_pages(void* p, size_t n) noexcept

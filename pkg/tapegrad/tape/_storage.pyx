@@ -102,6 +102,11 @@ cdef bint slabs_returned = False     # since the last time one was taken
 cdef Storage* buckets[N_BUCKETS]
 cdef Storage* free_headers = NULL      # headers of storages that show foreign memory
 
+cdef int holding = 0
+cdef int birth_now = 0
+cdef void (*on_birth)(Storage* s) noexcept = NULL
+cdef Storage* held = NULL              # released while `holding`
+
 cdef int64_t live_bytes = 0
 cdef int64_t live_blocks = 0
 cdef int64_t cached_bytes = 0
@@ -275,6 +280,9 @@ cdef Storage* storage_try(int64_t nbytes) noexcept:
     s.nbytes = nbytes
     s.refs = 1
     s.version = 0
+    s.birth = 0
+    if holding:
+        on_birth(s)
     live_blocks += 1
     live_bytes += rounded
     if live_bytes > peak_bytes:
@@ -302,6 +310,7 @@ cdef Storage* header_new() except NULL:
             raise MemoryError("no memory for a storage header")
     s.refs = 1
     s.version = 0
+    s.birth = 0
     s.owner = NULL
     s.parent = NULL
     s.bucket = -1
@@ -327,15 +336,30 @@ cdef Storage* storage_share(Storage* parent) except NULL:
     s.ptr = parent.ptr
     s.nbytes = parent.nbytes
     s.parent = parent
+    s.birth = parent.birth
     parent.refs += 1
     return s
 
 
+cdef void release_held() noexcept:
+    """Frees what waited for the end of a capture."""
+    global held
+    cdef Storage* s
+    while held != NULL and not holding:
+        s = held
+        held = s.next
+        storage_free(s)
+
+
 cdef void storage_free(Storage* s) noexcept:
-    global live_bytes, live_blocks, cached_bytes, free_headers, released_since_trim
+    global live_bytes, live_blocks, cached_bytes, free_headers, released_since_trim, held
     cdef int64_t rounded = 0
     cdef PyObject* owner
     cdef Storage* parent
+    if holding:
+        s.next = held
+        held = s
+        return
     if s.bucket < 0:
         owner = s.owner
         parent = s.parent

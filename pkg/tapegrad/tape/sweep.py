@@ -106,6 +106,7 @@ from .._layout import (
     SWEEP_TABLE_CAP,
     SWEEP_TABLE_LEN,
     SWEEP_TARGET,
+    SWEEP_TRACE,
     SWEEP_VERSION,
     SWEEP_VISIT,
 )
@@ -308,6 +309,9 @@ def deliver(s, e, t):
         f[FRAME_STEP] = 1
         f[FRAME_STEP + 1] = 1
         f[FRAME_N] = t[REC_NUMEL]
+        if s[SWEEP_TRACE] != 0:
+            s[SWEEP_DETAIL] = dt
+            call_kernel(s[SWEEP_TRACE], address_of(s), 1, 0)
         call_kernel(add, address_of(f), 0, t[REC_NUMEL])
         s[SWEEP_CALLS] += 1
         if place != there:
@@ -383,6 +387,8 @@ def launch(s, r, row, k):
     frame = address_of(f)
     s[SWEEP_CALLS] += 1
     items = r[REC_NUMEL]
+    if s[SWEEP_TRACE] != 0:
+        call_kernel(s[SWEEP_TRACE], address_of(s), 0, items)
     if row[OP_KIND] != KIND_POINTWISE:
         f[FRAME_GRAIN] = 1
         f[FRAME_SCRATCH_BYTES] = 0

@@ -1,0 +1,730 @@
+"""The machine: a program as words, run in one call without the GIL, and what it does to tensors.
+
+A `Machine` is laid out once (`layout.py` computes what goes where) and run many times. A run binds the
+addresses that change from call to call, takes fresh storages for what the caller gets to see, goes through
+the instructions, and then does what eager code would have done to the Python side: gradients, versions,
+results and their records.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from tapegrad._layout cimport *
+from tapegrad._tensor cimport Tensor, edge_of, itemsizes, tensor_over
+from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
+from tapegrad.tape._tape cimport (
+    ext_edges, extension, kernel_t, op_row, record, record_extend, record_new, record_release, record_retain,
+)
+
+from tapegrad import _tensor
+
+cdef extern from *:
+    """
+    #include <time.h>
+    static inline int64_t tg_now(void) {
+        struct timespec t;
+    #if defined(CLOCK_MONOTONIC)
+        clock_gettime(CLOCK_MONOTONIC, &t);
+    #else
+        timespec_get(&t, TIME_UTC);
+    #endif
+        return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+    }
+    """
+    int64_t tg_now() noexcept nogil
+
+cdef enum:
+    I_KERNEL = 0
+    I_ITEMS = 1
+    I_GRAIN = 2
+    I_PHASES = 3
+    I_MODE = 4              # 0 one call, 1 in chunks on several threads if there are, 2 in chunks
+    I_TIME = 5              # nanoseconds spent while the machine is timed
+    I_STATUS = 6            # what the kernel returned when it failed
+    I_FRAME = 8
+    I_WORDS = 32
+
+    B_FRESH = 0             # sources of addresses that change
+    B_ARGUMENT = 1
+    B_GRADIENT = 2
+
+cdef object run_parallel = None
+cdef int n_threads = 1
+
+
+def set_hook(str name, value):
+    """Gives the machine what it calls in the floors above."""
+    global run_parallel, n_threads
+    if name == "run_parallel":
+        run_parallel = value
+    elif name == "n_threads":
+        n_threads = value
+    else:
+        raise KeyError(name)
+
+
+cdef int64_t copy_bytes(int64_t* f, int64_t lo, int64_t hi) noexcept nogil:
+    memcpy(<void*><uintptr_t>f[FRAME_OUT], <void*><uintptr_t>f[FRAME_IN], <size_t>f[FRAME_N])
+    return 0
+
+
+def copy_kernel():
+    """The address of a kernel that copies FRAME_N bytes from FRAME_IN to FRAME_OUT."""
+    return <int64_t><uintptr_t><void*>copy_bytes
+
+
+# ---------------------------------------------------------------- looking at tensors
+
+def memory_of(Tensor t not None):
+    """(storage, start and bytes of the memory behind it, address of the first element, end of the last)."""
+    cdef Storage* root = t.st
+    cdef int64_t last = 0, first = <int64_t><uintptr_t>t.data_
+    cdef int d
+    while root.parent != NULL:
+        root = root.parent
+    for d in range(t.ndim_):
+        last += (t.shape_[d] - 1) * t.strides_[d]
+    return (<int64_t><uintptr_t>t.st, <int64_t><uintptr_t>root.ptr, root.nbytes, first,
+            first + ((last + 1) * itemsizes[t.dt] if t.numel_ > 0 else 0))
+
+
+def storage_words(int64_t storage):
+    """(references, version, start, bytes) of a storage, by its address; it must be alive or held by a capture."""
+    cdef Storage* s = <Storage*><uintptr_t>storage
+    return s.refs, s.version, <int64_t><uintptr_t>s.ptr, s.nbytes
+
+
+def record_of(Tensor t not None):
+    """The record of a tensor's history, or -1."""
+    return t.rec
+
+
+def layout_of(Tensor t not None):
+    """(dtype index, shape, strides, requires_grad, is a leaf, inference)."""
+    return (t.dt, tuple([t.shape_[d] for d in range(t.ndim_)]), tuple([t.strides_[d] for d in range(t.ndim_)]),
+            bool(t.requires_grad), bool(t.is_leaf), bool(t.inference))
+
+
+def record_words(int64_t i):
+    """The words of a record, those of its extension block or None, the block's storage or 0, and where numbers lie."""
+    cdef int64_t* r = record(i)
+    cdef int64_t* ext
+    cdef int64_t n
+    words = (<char*>r)[:REC_WORDS * 8]
+    if r[REC_EXT] == 0:
+        return words, None, 0, <int64_t><uintptr_t>r
+    ext = extension(r)
+    n = EXT_BODY + ((ext[EXT_PARAMS] + 7) >> 3) + ext[EXT_WORDS] + ext[EXT_EDGES]
+    return words, (<char*>ext)[:n * 8], r[REC_EXT], <int64_t><uintptr_t>ext
+
+
+def record_object(int64_t i):
+    """What Python hangs on record i: its gradient, its Hooks, or None."""
+    cdef int64_t* r = record(i)
+    return None if r[REC_OBJ] == 0 else <object><PyObject*><uintptr_t>r[REC_OBJ]
+
+
+def plan_call(int64_t address, bytes frame, words, params, table, int64_t table_word):
+    """Answer of a kernel's planning call: (items, grain, phases, bytes of scratch)."""
+    cdef int64_t f[FRAME_WORDS]
+    cdef int64_t items
+    memcpy(f, PyBytes_AS_STRING(frame), FRAME_WORDS * 8)
+    if words is not None:
+        f[FRAME_EXT] = <int64_t><uintptr_t>PyBytes_AS_STRING(words)
+    if params is not None:
+        f[FRAME_PARAMS] = <int64_t><uintptr_t>PyBytes_AS_STRING(params)
+    if table is not None:
+        f[table_word] = <int64_t><uintptr_t>PyBytes_AS_STRING(table)
+    f[FRAME_BLAS] = _tensor.get_blas_table()
+    f[FRAME_GRAIN] = 1
+    f[FRAME_SCRATCH_BYTES] = 0
+    f[FRAME_PHASES] = 1
+    f[FRAME_PHASE] = 0
+    items = (<kernel_t><uintptr_t>address)(f, -1, 0)
+    return items, max(f[FRAME_GRAIN], 1), f[FRAME_PHASES], f[FRAME_SCRATCH_BYTES]
+
+
+# ---------------------------------------------------------------- what a run makes and looks at
+
+cdef class Argument:
+    """In a result: tensor argument `number`."""
+    cdef readonly int64_t number
+
+    def __init__(self, number):
+        self.number = number
+
+
+cdef class TensorPlan:
+    """Layout of a tensor that a run makes: where it lies, and with which history.
+
+    `over` is a fresh base's number, or the tensor or Argument whose memory it shows.
+    """
+    cdef int64_t base, offset, stamp
+    cdef object over
+    cdef bint requires
+    cdef int dt, ndim
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t strides[MAX_DIMS]
+    cdef bint inference
+
+    def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
+                 bint inference):
+        self.base = over if isinstance(over, int) else -1
+        self.over = over
+        self.requires = requires
+        self.offset = offset
+        self.dt = dt
+        self.ndim = <int>len(shape)
+        for d in range(self.ndim):
+            self.shape[d] = shape[d]
+            self.strides[d] = strides[d]
+        self.stamp = stamp
+        self.inference = inference
+
+
+cdef class Guarded:
+    """A tensor from outside as it was when recorded."""
+    cdef readonly Tensor tensor
+    cdef Storage* st
+    cdef char* data
+    cdef int dt, ndim
+    cdef bint requires, leaf
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t strides[MAX_DIMS]
+
+    def __init__(self, Tensor tensor not None):
+        cdef int d
+        self.tensor = tensor
+        self.st = tensor.st
+        self.data = tensor.data_
+        self.dt = tensor.dt
+        self.ndim = tensor.ndim_
+        self.requires = tensor.requires_grad
+        self.leaf = tensor.is_leaf
+        for d in range(self.ndim):
+            self.shape[d] = tensor.shape_[d]
+            self.strides[d] = tensor.strides_[d]
+        storage_retain(self.st)         # so that the address stays what it is
+
+    def __dealloc__(self):
+        if self.st != NULL:
+            storage_release(self.st)
+
+    cdef bint holds(self) except -1:
+        cdef Tensor t = self.tensor
+        cdef int d
+        if t.st != self.st or t.data_ != self.data or t.dt != self.dt or t.ndim_ != self.ndim:
+            return False
+        for d in range(self.ndim):
+            if t.shape_[d] != self.shape[d] or t.strides_[d] != self.strides[d]:
+                return False
+        if t.base is not None and t.base_history != t.base.history:
+            return t.requires_grad == self.requires and t.is_leaf == self.leaf
+        if t.requires != self.requires:
+            return False
+        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
+
+    def check(self):
+        """Whether the tensor is still what it was."""
+        return self.holds()
+
+
+cdef class Stamp:
+    """A record to make anew in each run.
+
+    `edges` are (number of the edge, kind, which): kind 0 an earlier stamp, 1 a tensor from outside, 2 an
+    argument. `saved` are (slot, base or -1, tensor from outside or None, offset, version); slot 4 is the
+    second result.
+    """
+    cdef int64_t words[REC_WORDS]
+    cdef bytes ext
+    cdef tuple edges
+    cdef tuple saved
+
+    def __init__(self, bytes words, ext, tuple edges, tuple saved):
+        memcpy(self.words, PyBytes_AS_STRING(words), REC_WORDS * 8)
+        self.ext = ext
+        self.edges = edges
+        self.saved = saved
+
+
+cdef class Machine:
+    """A program laid out as words.
+
+    Takes: `code`, I_WORDS words per instruction; `spots`, the relocations (word of the code or -1 - index of
+    `tables`, base, offset) flattened; `bases`, one (source, number or bytes, written) each; `keep`, whatever
+    the addresses in the code point into. The rest is set attribute by attribute before the first run.
+    """
+    cdef int64_t* code
+    cdef int64_t n
+    cdef int64_t* spots                 # address to patch, base, offset
+    cdef int64_t n_spots
+    cdef int64_t n_bases
+    cdef int64_t* base_source
+    cdef int64_t* base_number           # which argument or leaf; bytes of a fresh storage
+    cdef int64_t* base_bytes
+    cdef int64_t* base_written
+    cdef int64_t* base_version          # times it is changed: the version of a fresh storage, else added
+    cdef int64_t* base_address
+    cdef Storage** base_storage
+    cdef int64_t n_fresh
+    cdef object keep
+    cdef readonly bint busy
+    cdef public bint timed
+    cdef public tuple guarded           # of Guarded: tensors whose memory or history the program uses
+    cdef public tuple leaves            # tensors whose gradients it looks at or puts
+    cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
+    cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
+    cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
+    cdef public tuple bumps             # (tensor, count): versions of tensors from outside
+    cdef public tuple stamps
+    cdef public object result
+    cdef public tuple written_ranges    # (start, end) of written memory from outside
+    cdef public object fail             # called with (instruction, status, two details): raises
+    cdef public tuple locks             # of generators that are drawn from
+
+    def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
+        cdef int64_t k
+        self.keep = keep
+        self.n = len(code) // (I_WORDS * 8)
+        self.code = <int64_t*>calloc(<size_t>(self.n * I_WORDS + 8), 8)
+        self.n_spots = len(spots)
+        self.spots = <int64_t*>calloc(<size_t>(self.n_spots * 3 + 1), 8)
+        self.n_bases = len(bases)
+        self.base_source = <int64_t*>calloc(<size_t>(self.n_bases * 6 + 1), 8)
+        self.base_storage = <Storage**>calloc(<size_t>(self.n_bases + 1), sizeof(Storage*))
+        if self.code == NULL or self.spots == NULL or self.base_source == NULL or self.base_storage == NULL:
+            raise MemoryError("no memory for a compiled program")
+        self.base_number = self.base_source + self.n_bases
+        self.base_bytes = self.base_number + self.n_bases
+        self.base_written = self.base_bytes + self.n_bases
+        self.base_version = self.base_written + self.n_bases
+        self.base_address = self.base_version + self.n_bases
+        memcpy(self.code, PyBytes_AS_STRING(code), <size_t>(self.n * I_WORDS * 8))
+        for k in range(self.n_spots):
+            place, base, offset = spots[k]
+            if base < 0 or base >= self.n_bases:
+                raise ValueError("a relocation names a base that is not there")
+            # A place in the code counts its words; one in a table is an address already.
+            self.spots[3 * k] = <int64_t><uintptr_t>(self.code + <int64_t>place) if place < self.n * I_WORDS else place
+            self.spots[3 * k + 1] = base
+            self.spots[3 * k + 2] = offset
+        for k in range(self.n_bases):
+            source, number, nbytes, written, version = bases[k]
+            self.base_source[k] = source
+            self.base_number[k] = number
+            self.base_bytes[k] = nbytes
+            self.base_written[k] = written
+            self.base_version[k] = version
+        self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
+        self.written_ranges = self.locks = ()
+
+    def __dealloc__(self):
+        free(self.code)
+        free(self.spots)
+        free(self.base_source)
+        free(self.base_storage)
+
+    # ------------------------------------------------ before a run
+
+    cdef bint fits(self, tuple arguments) except -1:
+        """Whether the tensors from outside, the gradients and the memory of the arguments are as recorded."""
+        cdef int64_t k, j, lo, hi, n
+        cdef Guarded g
+        cdef Tensor t
+        cdef object held
+        for g in self.guarded:
+            if not g.holds():
+                return False
+        for k in range(self.n_bases):
+            if self.base_source[k] == B_ARGUMENT:
+                t = <Tensor>arguments[self.base_number[k]]
+                self.base_address[k] = <int64_t><uintptr_t>t.data_
+        n = len(self.leaves)
+        for k in range(n):
+            expected = self.entry[k]
+            if expected is None:
+                continue
+            held = gradient_at(<Tensor>self.leaves[k])
+            if (held is not None) != expected:
+                return False
+        for k in range(self.n_bases):
+            if self.base_source[k] == B_GRADIENT:
+                held = gradient_at(<Tensor>self.leaves[self.base_number[k]])
+                if held is None:
+                    return False
+                t = <Tensor>held
+                if not t.contig or t.requires or t.numel_ * itemsizes[t.dt] != self.base_bytes[k]:
+                    return False
+                if t.dt != (<Tensor>self.leaves[self.base_number[k]]).dt:
+                    return False
+                self.base_address[k] = <int64_t><uintptr_t>t.data_
+        # Memory that the program writes must not be what it knows under another name.
+        for k in range(self.n_bases):
+            if self.base_source[k] == B_FRESH or self.base_bytes[k] == 0:
+                continue
+            lo = self.base_address[k]
+            hi = lo + self.base_bytes[k]
+            for start, end in self.written_ranges:
+                if lo < <int64_t>end and <int64_t>start < hi:
+                    return False
+            for j in range(k):
+                if self.base_source[j] == B_FRESH or not (self.base_written[k] or self.base_written[j]):
+                    continue
+                if lo < self.base_address[j] + self.base_bytes[j] and self.base_address[j] < hi:
+                    return False
+        for g in self.guarded if self.any_written() else ():
+            lo = <int64_t><uintptr_t>g.tensor.st.ptr
+            hi = lo + g.tensor.st.nbytes
+            for k in range(self.n_bases):
+                if self.base_written[k] and self.base_source[k] != B_FRESH:
+                    if lo < self.base_address[k] + self.base_bytes[k] and self.base_address[k] < hi:
+                        return False
+        return True
+
+    cdef bint any_written(self):
+        cdef int64_t k
+        for k in range(self.n_bases):
+            if self.base_written[k] and self.base_source[k] != B_FRESH:
+                return True
+        return False
+
+    def run(self, tuple arguments):
+        """Runs the program with these tensors as arguments.
+
+        Returns (True, the result), or (False, None) with nothing done where the program does not fit the
+        tensors that are there now. Raises what a kernel's error stands for.
+        """
+        cdef int64_t k, status
+        cdef int64_t* spot
+        if self.busy or not self.fits(arguments):
+            return False, None
+        self.busy = True
+        try:
+            for k in range(self.n_bases):
+                if self.base_source[k] == B_FRESH:
+                    self.base_storage[k] = storage_new(self.base_bytes[k])
+                    self.base_address[k] = <int64_t><uintptr_t>self.base_storage[k].ptr
+                else:                   # another thread may exchange a tensor's memory meanwhile
+                    self.base_storage[k] = self.storage_at(k, arguments)
+                    storage_retain(self.base_storage[k])
+            for k in range(self.n_spots):
+                spot = self.spots + 3 * k
+                (<int64_t*><uintptr_t>spot[0])[0] = self.base_address[spot[1]] + spot[2]
+            for lock in self.locks:
+                lock.acquire()
+            try:
+                status = self.execute()
+            finally:
+                for lock in self.locks:
+                    lock.release()
+            self.bump()
+            if status >= 0:
+                self.failed(status)
+            return True, self.finish(arguments)
+        finally:
+            for k in range(self.n_bases):
+                if self.base_storage[k] != NULL:
+                    storage_release(self.base_storage[k])
+                    self.base_storage[k] = NULL
+            self.busy = False
+
+    cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL:
+        if self.base_source[k] == B_ARGUMENT:
+            return (<Tensor>arguments[self.base_number[k]]).st
+        return (<Tensor>gradient_at(<Tensor>self.leaves[self.base_number[k]])).st
+
+    cdef int64_t execute(self) except -2:
+        """Goes through the instructions; the number of the one that failed, or -1."""
+        cdef int64_t i = 0
+        with nogil:
+            if self.timed:
+                i = self.go_timed()
+            else:
+                i = self.go(0)
+        while i < -1:                   # an instruction for several threads
+            i = -2 - i
+            if self.in_parallel(self.code + i * I_WORDS) != 0:
+                return i
+            with nogil:
+                i = self.go(i + 1)
+        return i
+
+    cdef int64_t go(self, int64_t i) noexcept nogil:
+        """From instruction i on: -1 at the end, the one that failed, or -2 - the one that wants threads."""
+        cdef int64_t* c
+        cdef int64_t* f
+        cdef int64_t phase, lo, hi, status
+        while i < self.n:
+            c = self.code + i * I_WORDS
+            f = c + I_FRAME
+            if c[I_MODE] == 0:
+                status = (<kernel_t><uintptr_t>c[I_KERNEL])(f, 0, c[I_ITEMS])
+                if status != 0:
+                    c[I_STATUS] = status
+                    return i
+            elif c[I_MODE] == 1 and n_threads > 1:
+                return -2 - i
+            else:
+                for phase in range(c[I_PHASES]):
+                    f[FRAME_PHASE] = phase
+                    lo = 0
+                    while lo < c[I_ITEMS]:
+                        hi = lo + c[I_GRAIN]
+                        if hi > c[I_ITEMS]:
+                            hi = c[I_ITEMS]
+                        status = (<kernel_t><uintptr_t>c[I_KERNEL])(f, lo, hi)
+                        if status != 0:
+                            c[I_STATUS] = status
+                            return i
+                        lo = hi
+            i += 1
+        return -1
+
+    cdef int64_t go_timed(self) noexcept nogil:
+        """As `go` on one thread, with the time of each instruction."""
+        cdef int64_t* c
+        cdef int64_t* f
+        cdef int64_t phase, lo, hi, i, status, before = tg_now(), now
+        for i in range(self.n):
+            c = self.code + i * I_WORDS
+            f = c + I_FRAME
+            for phase in range(c[I_PHASES]):
+                f[FRAME_PHASE] = phase
+                lo = 0
+                while lo < c[I_ITEMS]:
+                    hi = lo + c[I_GRAIN]
+                    if c[I_MODE] == 0 or hi > c[I_ITEMS]:
+                        hi = c[I_ITEMS]
+                    status = (<kernel_t><uintptr_t>c[I_KERNEL])(f, lo, hi)
+                    if status != 0:
+                        c[I_STATUS] = status
+                        return i
+                    lo = hi
+            now = tg_now()
+            c[I_TIME] += now - before
+            before = now
+        return -1
+
+    cdef int64_t in_parallel(self, int64_t* c) except -1:
+        cdef int64_t* f = c + I_FRAME
+        cdef int64_t phase, status = 0
+        for phase in range(c[I_PHASES]):
+            f[FRAME_PHASE] = phase
+            status = run_parallel(c[I_KERNEL], <int64_t><uintptr_t>f, c[I_ITEMS], c[I_GRAIN])
+            if status != 0:
+                c[I_STATUS] = status
+                return 1
+        return 0
+
+    def times(self, bint clear=False):
+        """Nanoseconds per instruction since the last clearing, while `timed`."""
+        cdef int64_t i
+        found = [self.code[i * I_WORDS + I_TIME] for i in range(self.n)]
+        if clear:
+            for i in range(self.n):
+                self.code[i * I_WORDS + I_TIME] = 0
+        return found
+
+    # ------------------------------------------------ after a run
+
+    cdef int bump(self) except -1:
+        """Versions of what was changed."""
+        cdef int64_t k
+        cdef Tensor t
+        for t, count in self.bumps:
+            t.st.version += <int64_t>count
+        for k in range(self.n_bases):
+            self.base_storage[k].version += self.base_version[k]
+        return 0
+
+    cdef object failed(self, int64_t i):
+        """Leaves the gradients as eager code would have left them, and raises the error of instruction i."""
+        cdef int64_t* f = self.code + i * I_WORDS + I_FRAME
+        states = {}
+        for place, leaf, state in self.events:
+            if place <= i:
+                states[leaf] = state
+        for leaf, state in states.items():
+            self.put_gradient(<Tensor>self.leaves[leaf], state, (), None)
+        self.fail(i, self.code[i * I_WORDS + I_STATUS], f[FRAME_ERROR], f[FRAME_ERROR + 1])
+        raise RuntimeError("a compiled program failed")
+
+    cdef object finish(self, tuple arguments):
+        cdef int64_t k, n = len(self.leaves)
+        cdef list records = None
+        cdef Tensor leaf
+        if self.stamps:
+            records = self.stamp(arguments)
+        try:
+            for k in range(n):
+                state = self.exit[k]
+                if state is not None:
+                    self.put_gradient(<Tensor>self.leaves[k], state, arguments, records)
+            return self.build(self.result, arguments, records)
+        finally:
+            if records is not None:
+                for i in records:
+                    record_release(<int64_t>i)
+
+    cdef int put_gradient(self, Tensor leaf, object state, tuple arguments, list records) except -1:
+        if state is False:
+            if leaf.rec >= 0:
+                leaf.grad = None
+        elif isinstance(state, TensorPlan):
+            _tensor.put_gradient(leaf, self.make(<TensorPlan>state, arguments, records))
+        elif state is not None:
+            leaf.grad = state
+        return 0
+
+    cdef Tensor make(self, TensorPlan p, tuple arguments, list records):
+        cdef Tensor t, over
+        cdef Storage* st
+        cdef int64_t i
+        if p.base >= 0:
+            st = self.base_storage[p.base]
+            t = tensor_over(st, st.ptr + p.offset, p.dt, p.ndim, p.shape, p.strides)
+        else:
+            over = <Tensor>arguments[(<Argument>p.over).number] if isinstance(p.over, Argument) else <Tensor>p.over
+            t = tensor_over(over.st, over.data_ + p.offset, p.dt, p.ndim, p.shape, p.strides)
+        t.inference = p.inference
+        t.requires = p.requires
+        if p.stamp >= 0 and records is not None:
+            i = records[p.stamp]
+            record_retain(i)
+            t.rec = i
+            t.requires = True
+        return t
+
+    cdef object build(self, object shape, tuple arguments, list records):
+        """The result in the form in which the function returned it."""
+        if isinstance(shape, TensorPlan):
+            return self.make(<TensorPlan>shape, arguments, records)
+        if isinstance(shape, Argument):
+            return arguments[(<Argument>shape).number]
+        if type(shape) is tuple:
+            return tuple([self.build(s, arguments, records) for s in <tuple>shape])
+        if type(shape) is list:
+            return [self.build(s, arguments, records) for s in <list>shape]
+        if type(shape) is dict:
+            return {key: self.build(s, arguments, records) for key, s in (<dict>shape).items()}
+        if isinstance(shape, Rebuild):
+            return (<Rebuild>shape).make(self.build((<Rebuild>shape).parts, arguments, records))
+        return shape
+
+    cdef list stamp(self, tuple arguments):
+        """The records behind the results, newest last."""
+        cdef list made = []
+        cdef Stamp s
+        cdef int64_t i, e, base, slot, n
+        cdef int64_t* r
+        cdef int64_t* ext
+        cdef Storage* st
+        cdef Tensor t
+        for s in self.stamps:
+            i = record_new()
+            r = record(i)
+            seq = r[REC_SEQ]
+            memcpy(r, s.words, REC_WORDS * 8)
+            r[REC_SEQ] = seq
+            r[REC_REFS] = 1
+            r[REC_EXT] = 0
+            made.append(i)
+            ext = NULL
+            if s.ext is not None:
+                n = len(s.ext)
+                ext = record_extend(r, n - EXT_BODY * 8 if n > EXT_BODY * 8 else 0, 0, 0)
+                memcpy(ext, PyBytes_AS_STRING(s.ext), <size_t>n)
+            for number, kind, which in s.edges:
+                if kind == 0:
+                    e = made[which]
+                elif kind == 1:
+                    e = edge_of(<Tensor>which)
+                else:
+                    e = edge_of(<Tensor>arguments[which])
+                if e >= 0:
+                    record_retain(e)
+                if s.ext is not None and ext[EXT_EDGES] > 0:
+                    ext_edges(ext)[<int64_t>number] = e
+                else:
+                    r[REC_EDGE + <int64_t>number] = e
+            for slot_, base_, outside, offset, version in s.saved:
+                slot = slot_
+                base = base_
+                if base >= 0 and self.base_source[base] == B_FRESH:
+                    st = self.base_storage[base]
+                    address = <int64_t><uintptr_t>st.ptr + <int64_t>offset
+                else:
+                    t = <Tensor>outside if base < 0 else <Tensor>arguments[self.base_number[base]]
+                    st = t.st
+                    address = <int64_t><uintptr_t>t.data_ + <int64_t>offset
+                storage_retain(st)
+                if slot == 4:
+                    ext[EXT_AUX] = <int64_t><uintptr_t>st
+                    continue
+                r[REC_SAVED + slot] = <int64_t><uintptr_t>st
+                r[REC_PTR + slot] = address
+                r[REC_VERSIONS + (slot >> 1)] |= ((st.version - <int64_t>version) & 0x7FFFFFFF) << (32 * (slot & 1))
+            for slot in range(3):
+                # A number among the inputs lies in the record itself or in its extension block.
+                if (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + slot)) & 1:
+                    if ext != NULL:
+                        r[REC_PTR + slot] = <int64_t><uintptr_t>ext + s.words[REC_PTR + slot]
+                    else:
+                        r[REC_PTR + slot] = <int64_t><uintptr_t>r + s.words[REC_PTR + slot]
+        return made
+
+
+cdef class Rebuild:
+    """A container of the result that is neither tuple, list nor dict: a named tuple, say."""
+    cdef readonly object make
+    cdef readonly object parts
+
+    def __init__(self, make, parts):
+        self.make = make
+        self.parts = parts
+
+
+cdef class Arena:
+    """A piece of memory that lives as long as this object."""
+    cdef Storage* st
+    cdef readonly int64_t address
+    cdef readonly int64_t nbytes
+
+    def __cinit__(self, int64_t nbytes):
+        self.st = storage_new(nbytes)
+        self.address = <int64_t><uintptr_t>self.st.ptr
+        self.nbytes = nbytes
+
+    def __dealloc__(self):
+        if self.st != NULL:
+            storage_release(self.st)
+
+    def write(self, int64_t at, bytes data):
+        """Puts bytes at an offset; ValueError outside of the memory."""
+        if at < 0 or at + len(data) > self.nbytes:
+            raise ValueError("writing outside of an arena")
+        memcpy(self.st.ptr + at, PyBytes_AS_STRING(data), <size_t>len(data))
+
+    def read(self, int64_t at, int64_t nbytes):
+        """The bytes at an offset; ValueError outside of the memory."""
+        if at < 0 or nbytes < 0 or at + nbytes > self.nbytes:
+            raise ValueError("reading outside of an arena")
+        return self.st.ptr[at:at + nbytes]
+
+
+cdef object gradient_at(Tensor leaf):
+    """The gradient of a leaf, or None; a leaf with hooks answers with its Hooks' gradient."""
+    cdef int64_t* r
+    if leaf.rec < 0:
+        return None
+    r = record(leaf.rec)
+    if r[REC_OBJ] == 0:
+        return None
+    held = <object><PyObject*><uintptr_t>r[REC_OBJ]
+    if isinstance(held, Tensor):
+        return held
+    return _tensor.record_grad(leaf.rec)

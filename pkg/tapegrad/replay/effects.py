@@ -1,0 +1,59 @@
+"""What a program does beside its arithmetic: gradients, versions, results, records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Effects", "Leaf", "Made", "Record"]
+
+
+class Leaf(NamedTuple):
+    """A leaf whose gradient the code looks at or puts.
+
+    `entry`: None if what it was before makes no difference, else whether there was one; `held` is that one, of
+    the recording.
+    """
+
+    tensor: Any
+    entry: bool | None
+    held: Any
+
+
+class Made(NamedTuple):
+    """A tensor to make: over a buffer, or (buffer -1) `over` a tensor or argument; its history is a record."""
+
+    buffer: int
+    offset: int
+    dt: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    record: int
+    requires: bool
+    inference: bool
+    over: Any
+
+
+class Record(NamedTuple):
+    """A record to make; see `_machine.Stamp`."""
+
+    words: bytes
+    ext: bytes | None
+    edges: tuple[tuple[int, int, Any], ...]
+    saved: tuple[tuple[int, Any, Any, int, int], ...]
+
+
+@dataclass
+class Effects:
+    """All of it. `exits` per leaf: None as it was, False None, or Made; `events` order them by step."""
+
+    leaves: list[Leaf]
+    exits: list[Any]
+    events: list[tuple[int, int, Any]]
+    result: Any
+    records: list[Record]
+    guarded: list[Any]
+    versions: list[tuple[Any, int]]
+    fresh_versions: dict[int, int]
+    fixed_arguments: frozenset[int]
+    generators: list[Any] = field(default_factory=list)

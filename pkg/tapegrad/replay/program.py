@@ -1,0 +1,225 @@
+"""The flat program: buffers, and steps that are kernel calls on them.
+
+A recording becomes a `Program`, passes rewrite it, and `native.py` lays it out as machine words. Everything
+here is plain data; a pass is a function from a program to a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from .._layout import (
+    FRAME_ACC,
+    FRAME_AUX,
+    FRAME_GX,
+    FRAME_GX_N,
+    FRAME_IN,
+    FRAME_N,
+    FRAME_OUT,
+    FRAME_STEP,
+    FRAME_WORDS,
+    FRAME_Y,
+    KIND_POINTWISE,
+    KIND_STRUCTURED,
+    LAYOUT_FLAT,
+)
+from ..dtypes import DTYPES
+from ..ops.registry import OPS, Op
+
+__all__ = ["ARGUMENT", "CONSTANT", "FRESH", "GRADIENT", "INSIDE", "OUTSIDE", "Buffer", "Operand", "Program", "Step"]
+
+# Where a buffer's memory comes from at a replay.
+INSIDE = "inside"  # the program's own arena
+FRESH = "fresh"  # a new storage each time: the caller gets it (a result, a gradient, a saved value)
+ARGUMENT = "argument"  # a tensor argument
+GRADIENT = "gradient"  # the gradient that a leaf has when the program starts
+OUTSIDE = "outside"  # a tensor from outside: parameters, optimizer state, closures
+CONSTANT = "constant"  # bytes that Python computed while recording; the program writes none of it
+
+WORD_NAMES = {FRAME_OUT: "out", FRAME_AUX: "aux", FRAME_Y: "y", FRAME_GX: "gx"} | {
+    FRAME_IN + k: f"in{k}" for k in range(3)
+}
+
+
+@dataclass
+class Buffer:
+    """A piece of memory; `source` is the argument's number, the tensor, the leaf, or the constant's bytes."""
+
+    number: int
+    kind: str
+    nbytes: int
+    source: Any = None
+    storage: int = 0  # of the recording; meaningless afterwards
+
+
+class Operand(NamedTuple):
+    """An address: `offset` bytes into a buffer."""
+
+    buffer: int
+    offset: int
+
+
+@dataclass
+class Step:
+    """One kernel call.
+
+    `role` is 0 for an op's value and 1 + k for its derivative by input k; -1 for a kernel that a pass has
+    generated. `frame` has the words that are not addresses, `operands` those that are; `reads` and `writes`
+    name the words among them that the kernel reads and writes (both for a gradient that is added to).
+    `scalars` are inputs given by value. `table` are addresses that the kernel finds in the words at FRAME_EXT,
+    by their place there (a list of inputs at FRAME_IN for variadic ops), with what is read and written of them.
+    """
+
+    op: int
+    role: int
+    layout: int
+    dt: int
+    kernel: int
+    items: int
+    frame: tuple[int, ...]
+    operands: dict[int, Operand]
+    reads: frozenset[int]
+    writes: frozenset[int]
+    words: bytes | None = None
+    params: bytes | None = None
+    scalars: tuple[tuple[int, bytes], ...] = ()
+    table: dict[int, Operand] = field(default_factory=dict)
+    table_reads: frozenset[int] = frozenset()
+    table_writes: frozenset[int] = frozenset()
+    table_size: int = 0  # words of the table; 0: the table's places are places in `words`
+    update: Any = None  # (numbers, group): params are numbers(group), read again at each replay
+    generator: Any = None  # the kernel draws from it; FRAME_EXT is its state
+    line: Any = None  # (code, offset) of the user's line
+    name: str = ""
+
+    @property
+    def declaration(self) -> Op | None:
+        return OPS[self.op] if self.op >= 0 else None
+
+    @property
+    def label(self) -> str:
+        """The op's name as a table of the program shows it."""
+        if self.name:
+            return self.name
+        name = OPS[self.op].name
+        if self.role == 0:
+            return name
+        inputs = OPS[self.op].inputs
+        return f"{name}.d{inputs[self.role - 1] if self.role - 1 < len(inputs) else self.role - 1}"
+
+    @property
+    def pointwise(self) -> bool:
+        return self.op >= 0 and OPS[self.op].kind == KIND_POINTWISE
+
+    @property
+    def structured(self) -> bool:
+        return self.op < 0 or OPS[self.op].kind == KIND_STRUCTURED
+
+    @property
+    def flat(self) -> bool:
+        """A pointwise call in which every operand is contiguous or one element."""
+        return self.pointwise and self.layout == LAYOUT_FLAT
+
+    @property
+    def target(self) -> Operand:
+        """Where the (first) result goes."""
+        word = FRAME_OUT if self.role <= 0 else FRAME_GX
+        return self.operands[word]
+
+    @property
+    def elements(self) -> int:
+        """Elements of the result: of the op's, or of the gradient that a derivative makes."""
+        return self.frame[FRAME_N] if self.role <= 0 else self.frame[FRAME_GX_N]
+
+    @property
+    def adds(self) -> bool:
+        """Whether the kernel adds to what is there."""
+        return self.role > 0 and self.frame[FRAME_ACC] == 1
+
+    def steps_with(self, k: int) -> bool:
+        """Whether input k advances with the result (flat layout: has its size; else it is one element)."""
+        return self.frame[FRAME_STEP + k] == 1
+
+    def read_operands(self) -> Iterator[Operand]:
+        for word in self.reads:
+            yield self.operands[word]
+        for place in self.table_reads:
+            yield self.table[place]
+
+    def written_operands(self) -> Iterator[Operand]:
+        for word in self.writes:
+            yield self.operands[word]
+        for place in self.table_writes:
+            yield self.table[place]
+
+    def read_buffers(self) -> set[int]:
+        return {o.buffer for o in self.read_operands()}
+
+    def written_buffers(self) -> set[int]:
+        return {o.buffer for o in self.written_operands()}
+
+    def touched_buffers(self) -> set[int]:
+        return self.read_buffers() | self.written_buffers()
+
+    def with_operands(self, move: dict[int, Operand]) -> Step:
+        """The step with whole buffers exchanged: buffer number -> where its first byte lies now."""
+
+        def moved(o: Operand) -> Operand:
+            to = move.get(o.buffer)
+            return o if to is None else Operand(to.buffer, to.offset + o.offset)
+
+        return replace(
+            self,
+            operands={w: moved(o) for w, o in self.operands.items()},
+            table={p: moved(o) for p, o in self.table.items()},
+        )
+
+
+@dataclass
+class Program:
+    """Buffers by number, and the steps in order.
+
+    `keep` are the buffers whose content somebody sees when the program has run, beside those from outside;
+    `effects` say what else it does (see effects.py); `marks` place them: before which step.
+    """
+
+    buffers: dict[int, Buffer]
+    steps: list[Step]
+    keep: set[int] = field(default_factory=set)
+    effects: Any = None
+
+    def observed(self, number: int) -> bool:
+        """Whether the content of a buffer can be seen from outside after the run."""
+        return self.buffers[number].kind not in (INSIDE, CONSTANT) or number in self.keep
+
+    def new_buffer(self, nbytes: int, kind: str = INSIDE, source: Any = None) -> Buffer:
+        number = max(self.buffers, default=-1) + 1
+        self.buffers[number] = Buffer(number, kind, nbytes, source)
+        return self.buffers[number]
+
+    def copy(self) -> Program:
+        return Program(dict(self.buffers), list(self.steps), set(self.keep), self.effects)
+
+    def lifetimes(self) -> dict[int, tuple[int, int]]:
+        """First and last step that touch each buffer."""
+        found: dict[int, tuple[int, int]] = {}
+        for i, step in enumerate(self.steps):
+            for number in step.touched_buffers():
+                first, _ = found.get(number, (i, i))
+                found[number] = (first, i)
+        return found
+
+    def inside_bytes(self) -> int:
+        """Bytes of the program's own buffers, one after the other."""
+        touched = set(self.lifetimes())
+        return sum(b.nbytes for b in self.buffers.values() if b.kind == INSIDE and b.number in touched)
+
+
+def itemsize(dt: int) -> int:
+    return DTYPES[dt].itemsize
+
+
+def blank_frame() -> list[int]:
+    return [0] * FRAME_WORDS

@@ -1,0 +1,300 @@
+"""Capture: what a stretch of eager code does, as a list of kernel calls on addresses.
+
+While a capture is active the recorders, the sweep and the storage cache tell it every kernel call, every
+storage they make and every gradient they look at. Nothing about the execution changes but one thing:
+released memory is not handed out again, so an address stands for one storage from beginning to end.
+`replay/` turns the list into a program. One capture at a time, of the thread that began it.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+
+from tapegrad._layout cimport *
+from tapegrad.tape cimport _storage
+from tapegrad.tape._storage cimport Storage, release_held
+from tapegrad.tape._tape cimport extension, ext_params, ext_words, kernel_t, op_row, record
+
+import os
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+    PyObject* PyEval_GetFrame()
+
+cdef int active = 0
+cdef unsigned long owner = 0
+cdef int births = 0
+cdef Capture current = None
+cdef str package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+cdef bint capturing() noexcept:
+    return active != 0 and PyThread_get_thread_ident() == owner
+
+
+cdef void note_birth(Storage* s) noexcept:
+    """A storage was made while some capture goes on."""
+    if PyThread_get_thread_ident() == owner and current is not None:
+        s.birth = births
+        current.n_made += 1
+        try:
+            current.made.append((<int64_t><uintptr_t>s, <int64_t><uintptr_t>s.ptr, s.nbytes))
+        except MemoryError:
+            pass                        # an address without a storage makes the recording invalid
+
+
+_storage.on_birth = note_birth
+
+
+def set_package(str folder):
+    """Frames of code below this folder are the library's own: lines named to users lie outside."""
+    global package
+    package = folder
+
+
+cdef object caller():
+    """(code, instruction offset) of the innermost Python frame that is not the library's."""
+    cdef PyObject* p = PyEval_GetFrame()
+    if p == NULL:
+        return None
+    frame = <object>p
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return frame.f_code, frame.f_lasti
+
+
+cdef class Capture:
+    """One capture: `begin()`, the code, `end()`, then look at the lists, then `release()`.
+
+    `log` has tuples, one per kernel call, copy or constant; `made` the storages that were made, as (storage,
+    address, bytes); `outside` the tensors from before the capture that were used, by id; `gradients` what
+    public gradients were looked at first, by record; `refusals` why the code cannot be replayed.
+    """
+    cdef readonly list log
+    cdef readonly list made
+    cdef readonly dict outside
+    cdef readonly dict versions         # of the storages of `outside`, before the capture changed them
+    cdef readonly dict gradients
+    cdef readonly list gradient_puts
+    cdef readonly list refusals
+    cdef readonly list generators
+    cdef readonly list updates
+    cdef readonly int64_t first_sequence
+    cdef int64_t n_made
+    cdef bint began
+
+    def __cinit__(self):
+        self.log = []
+        self.made = []
+        self.outside = {}
+        self.versions = {}
+        self.gradients = {}
+        self.gradient_puts = []
+        self.refusals = []
+        self.generators = []
+        self.updates = []
+
+    def begin(self):
+        """Starts; False if a capture is going on already."""
+        global active, owner, current, births
+        if active:
+            return False
+        births += 1
+        current = self
+        owner = PyThread_get_thread_ident()
+        active = 1
+        _storage.holding = 1
+        self.began = True
+        return True
+
+    def end(self):
+        """Stops listening; memory still waits for `release`."""
+        global active, current
+        if current is self:
+            active = 0
+            current = None
+
+    def release(self):
+        """Gives back the memory that waited."""
+        self.end()
+        if self.began:
+            self.began = False
+            _storage.holding = 0
+            release_held()
+
+    def __dealloc__(self):
+        global active, current
+        if self.began:
+            active = 0
+            _storage.holding = 0
+            release_held()
+
+    def alive(self):
+        """The storages made in the capture that something still holds: {storage: (references, version)}."""
+        cdef Storage* s
+        found = {}
+        for storage, _address, _nbytes in self.made:
+            s = <Storage*><uintptr_t><int64_t>storage
+            if s.refs > 0 and s.birth == births:
+                found[storage] = (s.refs, s.version)
+        return found
+
+    @property
+    def whole(self):
+        """Whether every storage could be noted."""
+        return self.n_made == len(self.made)
+
+
+cdef int log_kernel(int64_t op, int role, int layout, int dt, int64_t address, int64_t items, const int64_t* f,
+                    int64_t reads, int64_t writes, const void* words, int64_t n_words, const void* params,
+                    int64_t n_params, const void* table, int64_t n_table) except -1:
+    """A kernel call: `reads` and `writes` mark the words of the frame that are addresses of data.
+
+    Inputs that are neither are single values; `table` are addresses that the kernel finds behind the frame.
+    """
+    cdef int k
+    values = []
+    if role >= 0:
+        for k in range(3):
+            if reads & ((<int64_t>1 << 32) << k):
+                values.append((FRAME_IN + k, PyBytes_FromStringAndSize(<char*><uintptr_t>f[FRAME_IN + k], 8)))
+    current.log.append((
+        "kernel", op, role, layout, dt, address, items,
+        PyBytes_FromStringAndSize(<char*>f, FRAME_WORDS * 8), reads & 0xFFFFFF, writes,
+        PyBytes_FromStringAndSize(<char*>words, n_words * 8) if words != NULL else None,
+        PyBytes_FromStringAndSize(<char*>params, n_params) if params != NULL else None,
+        PyBytes_FromStringAndSize(<char*>table, n_table * 8) if table != NULL else None,
+        tuple(values), caller()))
+    return 0
+
+
+cdef int log_copy(const char* out, const char* source, int64_t nbytes) except -1:
+    """Bytes were copied from one place to another."""
+    if nbytes > 0:
+        current.log.append(("copy", <int64_t><uintptr_t>out, <int64_t><uintptr_t>source, nbytes, caller()))
+    return 0
+
+
+cdef int log_constant(const char* out, int64_t nbytes) except -1:
+    """Python put these bytes there."""
+    if nbytes > 0:
+        current.log.append(("constant", <int64_t><uintptr_t>out, PyBytes_FromStringAndSize(out, nbytes), caller()))
+    return 0
+
+
+cdef int note_outside(object tensor, Storage* st) except -1:
+    """A tensor whose memory is older than the capture is used."""
+    if st.birth != births or births == 0:
+        if id(tensor) not in current.outside:
+            current.outside[id(tensor)] = tensor
+        if <int64_t><uintptr_t>st not in current.versions:
+            current.versions[<int64_t><uintptr_t>st] = st.version
+    return 0
+
+
+cdef int note_gradient(int64_t rec, object held, bint read, Storage* now) except -1:
+    """The public gradient of a record, which is `held`, is looked at (`read`), or becomes one with memory `now`."""
+    if rec not in current.gradients:
+        current.gradients[rec] = (read, held)
+    if not read:
+        current.gradient_puts.append((len(current.log), rec, <int64_t><uintptr_t>now))
+    return 0
+
+
+cdef int note_refusal(str why) except -1:
+    """Something happened that a replay cannot do."""
+    current.refusals.append((why, caller()))
+    return 0
+
+
+def refuse(str why):
+    """Tells the capture of this thread, if there is one, that it cannot be replayed, and why."""
+    if capturing():
+        note_refusal(why)
+
+
+def note_update(object numbers, object group):
+    """The next optimizer update has the numbers `numbers(group)`, to be read again at each replay."""
+    if capturing():
+        current.updates.append((len(current.log), numbers, group))
+
+
+def note_generator(object generator):
+    """The next kernel draws from this generator."""
+    if capturing():
+        current.generators.append((len(current.log), generator))
+
+
+def is_capturing():
+    """Whether the calling thread is being captured."""
+    return capturing()
+
+
+# ---------------------------------------------------------------- from the sweep
+
+cdef int64_t from_sweep(int64_t* w, int64_t what, int64_t items) noexcept with gil:
+    """The sweep is about to run the kernel in its frame: a derivative (0) or an addition of gradients (1)."""
+    cdef int64_t* f = w + SWEEP_FRAME
+    cdef int64_t* r = record(w[SWEEP_REC])
+    cdef int64_t op = r[REC_OP] & 0xFFFF
+    cdef int64_t* row = op_row(op)
+    cdef int64_t* ext
+    cdef int64_t k = w[SWEEP_INPUT], j, place = 0, need, reads, writes, dt
+    cdef bint variadic = (row[OP_FLAGS] & OPFLAG_VARIADIC) != 0
+    try:
+        if what == 1:
+            dt = w[SWEEP_DETAIL]
+            log_kernel(w[SWEEP_ADD], 0, LAYOUT_FLAT, <int>dt, op_row(w[SWEEP_ADD])[OP_FORWARD + dt], f[FRAME_N], f,
+                       (<int64_t>3) << FRAME_IN, (<int64_t>1) << FRAME_OUT, NULL, 0, NULL, 0, NULL, 0)
+            return 0
+        need = row[OP_NEEDS + (0 if variadic else k)]
+        reads = <int64_t>1 << FRAME_OUT
+        writes = <int64_t>1 << FRAME_GX
+        if f[FRAME_ACC] == 1:
+            reads |= <int64_t>1 << FRAME_GX
+        if not variadic:
+            for j in range(3):
+                if not (need >> j) & 1:
+                    continue
+                if row[OP_KIND] == KIND_POINTWISE:
+                    if (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + j)) & 1:
+                        reads |= (<int64_t>1 << 32) << j
+                    else:
+                        reads |= (<int64_t>1 << FRAME_IN) << j
+                else:
+                    reads |= (<int64_t>1 << FRAME_IN) << place
+                    place += 1
+        if need & 8:
+            reads |= <int64_t>1 << FRAME_Y
+        if need & 16:
+            reads |= <int64_t>1 << FRAME_AUX
+        if r[REC_EXT] != 0:
+            ext = extension(r)
+            log_kernel(op, <int>(1 + (0 if variadic else k)), <int>((r[REC_OP] >> 40) & 0xFF),
+                       <int>((r[REC_OP] >> 32) & 0xFF), w[SWEEP_KERNEL], items, f, reads, writes,
+                       ext_words(ext), ext[EXT_WORDS], ext_params(ext), ext[EXT_PARAMS], NULL, 0)
+        else:
+            log_kernel(op, <int>(1 + (0 if variadic else k)), <int>((r[REC_OP] >> 40) & 0xFF),
+                       <int>((r[REC_OP] >> 32) & 0xFF), w[SWEEP_KERNEL], items, f, reads, writes,
+                       NULL, 0, r + REC_PARAM, 8, NULL, 0)
+        if r[REC_SEQ] < current.first_sequence and r[REC_FLAGS] & FLAG_LEAF == 0:
+            note_refusal("backward goes on into a graph from before the compiled function")
+    except BaseException as error:
+        try:
+            current.refusals.append((f"the backward pass could not be recorded: {error!r}", None))
+        except BaseException:
+            pass
+    return 0
+
+
+def sweep_callback():
+    """The address of what a sweep calls before its kernels while captured, 0 if it is not."""
+    return <int64_t><uintptr_t><void*>from_sweep if capturing() else 0
+
+
+def start_sequence(int64_t number):
+    """Records older than this one were there before the capture."""
+    if current is not None:
+        current.first_sequence = number
