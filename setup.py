@@ -17,6 +17,7 @@ modules = {
         "tapegrad._tensor",
         "tapegrad._views",
         "tapegrad._arrays",
+        "tapegrad._pointwise",
         "tapegrad._structured",
         "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",

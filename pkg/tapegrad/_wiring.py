@@ -13,6 +13,7 @@ from . import (
     _factories,
     _from_data,
     _indexing,
+    _pointwise,  # noqa: F401 (gives Tensor its recorder)
     _random,
     _structured,
     _tensor,

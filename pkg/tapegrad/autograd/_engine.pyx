@@ -14,7 +14,9 @@ from libc.string cimport memcpy
 
 from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
-from tapegrad._tensor cimport Tensor, clone, edge_of, grad_mode, grad_of, pointwise, set_grad, tensor_over
+from tapegrad._tensor cimport (
+    Tensor, clone, edge_of, grad_mode, grad_of, pointwise, set_grad, set_grad_mode, tensor_over,
+)
 from tapegrad.autograd._nodes cimport make_node, record_hooks
 from tapegrad.tape._execute cimport blas_table, execute, kernel_of
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
@@ -22,7 +24,6 @@ from tapegrad.tape._tape cimport (
     ext_edges, extension, kernel_t, op_name, op_row, ops, record, record_release, record_retain, record_shape, segments,
 )
 
-from tapegrad import _tensor
 from tapegrad.tape import _storage as _storage_module
 
 cdef int64_t alloc_address, release_address
@@ -313,11 +314,11 @@ cdef int add_into(Tensor a, Tensor b) except -1:
     cdef bint mode = grad_mode()
     p[0] = <PyObject*>a
     p[1] = <PyObject*>b
-    _tensor._set_grad_enabled(False)
+    set_grad_mode(False)
     try:
         pointwise(add_op, 2, p, a, None)
     finally:
-        _tensor._set_grad_enabled(mode)
+        set_grad_mode(mode)
     return 0
 
 
@@ -397,11 +398,11 @@ cdef Storage* grad_storage(Tensor g) except NULL:
         return g.st
     if not g.contig:
         mode = grad_mode()
-        _tensor._set_grad_enabled(False)
+        set_grad_mode(False)
         try:
             c = clone(g)
         finally:
-            _tensor._set_grad_enabled(mode)
+            set_grad_mode(mode)
     st = storage_new(c.numel_ * itemsizes[c.dt])
     memcpy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
     return st
@@ -420,7 +421,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
     record_retain(i)
     mode = grad_mode()
     if hooks is not None and mode:
-        _tensor._set_grad_enabled(False)    # what hooks compute is not recorded
+        set_grad_mode(False)    # what hooks compute is not recorded
     try:
         if w[SWEEP_DETAIL] & ENTRY_GOES_ON:
             # As in PyTorch: before the hooks where the sweep goes on from here, else after them.
@@ -460,7 +461,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
             w[SWEEP_STAGE] = STAGE_POP
     finally:
         if mode:
-            _tensor._set_grad_enabled(True)
+            set_grad_mode(True)
         record_release(i)
     return 0
 
