@@ -12,9 +12,17 @@ modules = {
         "tapegrad._layout",
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",
+        "tapegrad.tape._capture",
+        "tapegrad.tape._execute",
+        "tapegrad._elements",
         "tapegrad._tensor",
         "tapegrad._views",
+        "tapegrad._arrays",
+        "tapegrad._pointwise",
+        "tapegrad._structured",
+        "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
+        "tapegrad.replay._machine",
     )
 }
 setup(

@@ -12,11 +12,13 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
-from tapegrad._tensor cimport Tensor, edge_of, itemsizes, tensor_over
+from tapegrad._tensor cimport Tensor, edge_of, tensor_over
+from tapegrad.tape._execute cimport blas_table
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, op_row, record, record_extend, record_new, record_release, record_retain,
+    ext_edges, extension, kernel_t, op_row, record, record_extend, record_new, record_release, record_retain, segments,
 )
 
 from tapegrad import _tensor
@@ -76,6 +78,11 @@ def copy_kernel():
     return <int64_t><uintptr_t><void*>copy_bytes
 
 
+def blas_address():
+    """The address of the BLAS table that frames carry."""
+    return blas_table
+
+
 # ---------------------------------------------------------------- looking at tensors
 
 def memory_of(Tensor t not None):
@@ -121,6 +128,11 @@ def record_words(int64_t i):
     return words, (<char*>ext)[:n * 8], r[REC_EXT], <int64_t><uintptr_t>ext
 
 
+def is_record(int64_t i):
+    """Whether record i is alive."""
+    return segments[i >> SEGMENT_SHIFT] != NULL and record(i)[REC_REFS] > 0
+
+
 def record_object(int64_t i):
     """What Python hangs on record i: its gradient, its Hooks, or None."""
     cdef int64_t* r = record(i)
@@ -138,7 +150,7 @@ def plan_call(int64_t address, bytes frame, words, params, table, int64_t table_
         f[FRAME_PARAMS] = <int64_t><uintptr_t>PyBytes_AS_STRING(params)
     if table is not None:
         f[table_word] = <int64_t><uintptr_t>PyBytes_AS_STRING(table)
-    f[FRAME_BLAS] = _tensor.get_blas_table()
+    f[FRAME_BLAS] = blas_table
     f[FRAME_GRAIN] = 1
     f[FRAME_SCRATCH_BYTES] = 0
     f[FRAME_PHASES] = 1
@@ -727,4 +739,4 @@ cdef object gradient_at(Tensor leaf):
     held = <object><PyObject*><uintptr_t>r[REC_OBJ]
     if isinstance(held, Tensor):
         return held
-    return _tensor.record_grad(leaf.rec)
+    return held.grad

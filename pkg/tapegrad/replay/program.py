@@ -90,6 +90,7 @@ class Step:
     table_writes: frozenset[int] = frozenset()
     table_size: int = 0  # words of the table; 0: the table's places are places in `words`
     update: Any = None  # (numbers, group): params are numbers(group), read again at each replay
+    plan: tuple[int, int, int, int] | None = None  # of structured ops: items, grain, phases, bytes of scratch
     generator: Any = None  # the kernel draws from it; FRAME_EXT is its state
     line: Any = None  # (code, offset) of the user's line
     name: str = ""

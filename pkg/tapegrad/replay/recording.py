@@ -46,7 +46,19 @@ from ..ops.registry import OPS
 from ..tape._capture import Capture
 from . import _machine
 from .effects import Effects, Leaf, Made, Record
-from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Buffer, Operand, Program, Step
+from .program import (
+    ARGUMENT,
+    CONSTANT,
+    FRESH,
+    GRADIENT,
+    INSIDE,
+    OUTSIDE,
+    Buffer,
+    Operand,
+    Program,
+    Step,
+    itemsize,
+)
 
 __all__ = ["Reader", "Unfit"]
 
@@ -258,12 +270,12 @@ class Reader:
             if row.variadic:
                 kept[FRAME_IN] = frame[FRAME_IN]
         if params is not None and row.kind == KIND_POINTWISE:
-            params = params[: 8 * max(1, len(row.params))] if row.params else None
+            params = params[: itemsize(dt) * len(row.params)] or None
         step = Step(
             op, role, layout, dt, address, items, tuple(kept), operands,
             frozenset(w for w in range(FRAME_WORDS) if reads >> w & 1),
             frozenset(w for w in range(FRAME_WORDS) if writes >> w & 1),
-            words=words, params=params, scalars=values, line=line,
+            words=words, params=params, scalars=self._scalars(row, dt, values), line=line,
         )  # fmt: skip
         if table is not None:
             addresses = struct.unpack(f"{len(table) // 8}q", table)
@@ -275,6 +287,15 @@ class Reader:
         if row.kind == KIND_STRUCTURED:
             step.plan = _machine.plan_call(address, raw, words, params, table, FRAME_IN)
         return step
+
+    def _scalars(self, row: Any, dt: int, values: Any) -> tuple[tuple[int, bytes], ...]:
+        """Inputs given by value, without the bytes behind the value."""
+        found = []
+        for word, data in values:
+            t = row.input_dtypes[word - FRAME_IN] if len(row.input_dtypes) > word - FRAME_IN else None
+            size = itemsize(dt) if t is None else t.itemsize
+            found.append((word, data[:size].ljust(8, b"\0")))
+        return tuple(found)
 
     def _update_table(self, step: Step, rows: int, name: str) -> None:
         """An optimizer's update: per parameter its number of elements, then an address per column."""
@@ -301,12 +322,8 @@ class Reader:
         """Memory made inside must be written before it is read, and constants may be what they are."""
         written: set[int] = set()
         for step in program.steps:
-            if step.op >= 0 and OPS[step.op].name == "update_sgd_momentum" and step.first_momentum:
-                written |= step.written_buffers()
             for number in step.read_buffers():
                 if program.buffers[number].kind in (INSIDE, FRESH) and number not in written:
-                    if step.adds and step.target.buffer == number and len(step.reads) > 1:
-                        pass
                     raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
             written |= step.written_buffers()
 

@@ -19,7 +19,7 @@ import os
 
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
-    PyObject* PyEval_GetFrame()
+    void* PyEval_GetFrame()
 
 cdef int active = 0
 cdef unsigned long owner = 0
@@ -54,7 +54,7 @@ def set_package(str folder):
 
 cdef object caller():
     """(code, instruction offset) of the innermost Python frame that is not the library's."""
-    cdef PyObject* p = PyEval_GetFrame()
+    cdef PyObject* p = <PyObject*>PyEval_GetFrame()
     if p == NULL:
         return None
     frame = <object>p

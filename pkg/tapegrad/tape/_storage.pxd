@@ -14,8 +14,8 @@ cdef struct Storage:
 
 # While a capture goes on (see _capture.pyx), released blocks wait: an address stands for one storage until its end.
 cdef int holding
-cdef int birth_now                      # what new storages take as their birth
-cdef void (*on_birth)(Storage* s) noexcept
+ctypedef void (*birth_listener_t)(Storage* s) noexcept
+cdef birth_listener_t on_birth      # is told of every storage that is made meanwhile
 cdef void release_held() noexcept
 
 cdef void* map_pages(size_t n, bint huge) noexcept

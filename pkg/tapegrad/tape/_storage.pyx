@@ -103,8 +103,7 @@ cdef Storage* buckets[N_BUCKETS]
 cdef Storage* free_headers = NULL      # headers of storages that show foreign memory
 
 cdef int holding = 0
-cdef int birth_now = 0
-cdef void (*on_birth)(Storage* s) noexcept = NULL
+cdef birth_listener_t on_birth = NULL
 cdef Storage* held = NULL              # released while `holding`
 
 cdef int64_t live_bytes = 0

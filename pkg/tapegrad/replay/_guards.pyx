@@ -1,0 +1,154 @@
+"""Guards: whether the Python objects that a recording went through still hold what they held.
+
+A guard remembers the entries of dicts and lists by identity, in order, so that looking costs a pointer
+comparison per entry. What differs is then looked at again in Python (`guards.py`).
+"""
+
+from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+
+
+cdef class Snapshot:
+    """The entries of dicts and lists as they were, and closure cells as one-element lists."""
+    cdef list containers
+    cdef PyObject** entries             # owned references: key and value per dict entry, value per list entry
+    cdef int64_t n_entries
+    cdef int64_t* first                 # of each container, and one more
+    cdef int64_t n
+
+    def __cinit__(self, list containers):
+        cdef int64_t at = 0, k
+        cdef Py_ssize_t place
+        cdef PyObject* key
+        cdef PyObject* value
+        self.containers = containers
+        self.n = len(containers)
+        for container in containers:
+            at += 2 * len(container) if isinstance(container, dict) else cell_size(container)
+        self.first = <int64_t*>calloc(<size_t>(self.n + 1), 8)
+        self.entries = <PyObject**>calloc(<size_t>(at + 1), sizeof(PyObject*))
+        if self.first == NULL or self.entries == NULL:
+            raise MemoryError("no memory for the guards of a compiled program")
+        at = 0
+        for k in range(self.n):
+            container = containers[k]
+            self.first[k] = at
+            if isinstance(container, dict):
+                place = 0
+                while PyDict_Next(container, &place, &key, &value):
+                    self.keep(at, key)
+                    self.keep(at + 1, value)
+                    at += 2
+            elif isinstance(container, list):
+                for place in range(PyList_GET_SIZE(container)):
+                    self.keep(at, PyList_GET_ITEM(container, place))
+                    at += 1
+            else:
+                self.keep(at, cell_value(container))
+                at += 1
+        self.first[self.n] = at
+        self.n_entries = at
+
+    cdef void keep(self, int64_t at, PyObject* o) noexcept:
+        if o != NULL:
+            Py_INCREF(<object>o)
+        self.entries[at] = o
+
+    def __dealloc__(self):
+        cdef int64_t k
+        if self.entries != NULL:
+            for k in range(self.n_entries):
+                Py_XDECREF(self.entries[k])
+        free(self.entries)
+        free(self.first)
+
+    cdef int64_t differs(self, int64_t start):
+        """The first container from `start` on that differs, or -1."""
+        cdef int64_t k, at
+        cdef Py_ssize_t place, n
+        cdef PyObject* key
+        cdef PyObject* value
+        cdef object container
+        for k in range(start, self.n):
+            container = <object>PyList_GET_ITEM(self.containers, k)
+            at = self.first[k]
+            if isinstance(container, dict):
+                if 2 * PyDict_Size(container) != self.first[k + 1] - at:
+                    return k
+                place = 0
+                while PyDict_Next(container, &place, &key, &value):
+                    if key != self.entries[at] or value != self.entries[at + 1]:
+                        return k
+                    at += 2
+            elif isinstance(container, list):
+                n = PyList_GET_SIZE(container)
+                if n != self.first[k + 1] - at:
+                    return k
+                for place in range(n):
+                    if PyList_GET_ITEM(container, place) != self.entries[at]:
+                        return k
+                    at += 1
+            elif cell_value(container) != self.entries[at]:
+                return k
+        return -1
+
+    def first_difference(self, int64_t start=0):
+        """The index of the first container from `start` on that differs, or -1."""
+        return self.differs(start)
+
+    def was(self, int64_t k):
+        """What container k held: a list of values, or of (key, value)."""
+        cdef int64_t at
+        found = []
+        if isinstance(self.containers[k], dict):
+            for at in range(self.first[k], self.first[k + 1], 2):
+                found.append((<object>self.entries[at], <object>self.entries[at + 1]))
+        else:
+            for at in range(self.first[k], self.first[k + 1]):
+                found.append(<object>self.entries[at] if self.entries[at] != NULL else None)
+        return found
+
+    def accept(self, int64_t k):
+        """Takes what container k holds now, of the same size, for what it held."""
+        cdef int64_t at = self.first[k]
+        cdef Py_ssize_t place = 0
+        cdef PyObject* key
+        cdef PyObject* value
+        container = self.containers[k]
+        if isinstance(container, dict):
+            if 2 * PyDict_Size(container) != self.first[k + 1] - at:
+                raise ValueError("the container has another size now")
+            while PyDict_Next(container, &place, &key, &value):
+                self.exchange(at, key)
+                self.exchange(at + 1, value)
+                at += 2
+        elif isinstance(container, list):
+            if PyList_GET_SIZE(container) != self.first[k + 1] - at:
+                raise ValueError("the container has another size now")
+            for place in range(PyList_GET_SIZE(container)):
+                self.exchange(at, PyList_GET_ITEM(container, place))
+                at += 1
+        else:
+            self.exchange(at, cell_value(container))
+
+    cdef void exchange(self, int64_t at, PyObject* o) noexcept:
+        cdef PyObject* old = self.entries[at]
+        if o != NULL:
+            Py_INCREF(<object>o)
+        self.entries[at] = o
+        Py_XDECREF(old)
+
+
+cdef extern from "Python.h":
+    PyObject* PyCell_GET(object cell)
+
+
+cdef inline PyObject* cell_value(object cell) noexcept:
+    return PyCell_GET(cell)
+
+
+cdef int64_t cell_size(object container):
+    return len(container) if isinstance(container, list) else 1

@@ -1,0 +1,263 @@
+"""Lays a program out as a `Machine`: instructions, relocations, one arena."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from .._layout import (
+    CHUNK_ELEMENTS,
+    FRAME_BLAS,
+    FRAME_EXT,
+    FRAME_GRAIN,
+    FRAME_IN,
+    FRAME_N,
+    FRAME_PARAMS,
+    FRAME_PHASES,
+    FRAME_SCRATCH,
+    FRAME_SCRATCH_BYTES,
+    FRAME_STEP,
+    FRAME_WORDS,
+    HEAVY_ELEMENTS,
+    PARALLEL_ELEMENTS,
+)
+from ..ops.registry import kernel_error
+from . import _machine
+from .effects import Made
+from .planning import plan_arena
+from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
+
+__all__ = ["lay_out"]
+
+INSTRUCTION_WORDS, FRAME_AT = 32, 8
+ONE_CALL, THREADS, CHUNKS = 0, 1, 2
+SOURCES = {FRESH: 0, ARGUMENT: 1, GRADIENT: 2}
+ALIGN = 64
+
+
+class Pool:
+    """Words and bytes that instructions point to, in one piece of memory."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def add(self, data: bytes) -> int:
+        at = len(self.data)
+        self.data += data
+        self.data += bytes(-len(self.data) % ALIGN)
+        return at
+
+
+class Cells:
+    """The numbers of an optimizer update, where the program reads them."""
+
+    def __init__(self, update: Any, at: int, count: int) -> None:
+        self.numbers, self.group = update
+        self.at = at
+        self.count = count
+
+
+def calls(step: Step) -> tuple[int, int, int, int, int]:
+    """(items, grain, phases, mode, bytes of scratch): how the kernel is called, as eager code does it."""
+    if step.generator is not None or (step.op < 0 and step.plan is None):
+        return step.frame[FRAME_N] if step.op >= 0 else 1, 1 << 62, 1, ONE_CALL, 0
+    if step.plan is not None:
+        items, grain, phases, scratch = step.plan
+        mode = ONE_CALL if items <= grain and phases == 1 else CHUNKS if items <= grain else THREADS
+        return items, grain, phases, mode, scratch
+    n = step.frame[FRAME_N]
+    if n <= HEAVY_ELEMENTS or (step.role > 0 and not step.frame[FRAME_STEP + step.role - 1]):
+        return n, 1 << 62, 1, ONE_CALL, 0  # a broadcast input's gradient is one sum
+    return n, CHUNK_ELEMENTS, 1, THREADS if n >= PARALLEL_ELEMENTS else CHUNKS, 0
+
+
+def lay_out(program: Program) -> Any:
+    """The machine of a program, and the cells of its optimizer updates."""
+    pool = Pool()
+    spots: list[tuple[Any, int, int]] = []  # (word of the code, or (pool offset,)), base, offset
+    static: list[tuple[Any, Operand]] = []
+    pool_words: list[tuple[int, int, int]] = []  # (instruction, frame word, pool offset)
+    cells: list[Cells] = []
+    touched = set(program.lifetimes()) | {
+        m.buffer for m in (*made_of(program.effects.result), *made_of(program.effects.exits)) if m.buffer >= 0
+    }
+    touched |= {s[1].buffer for r in program.effects.records for s in r.saved if s[1] is not None}
+    base_of: dict[int, int] = {}
+    bases: list[tuple[int, int, int, int, int]] = []
+    written = set().union(*(s.written_buffers() for s in program.steps)) if program.steps else set()
+    versions = {}
+    outside_bumps = []
+    for where, count in program.effects.versions:
+        if isinstance(where, tuple):
+            versions[where] = count
+        else:
+            outside_bumps.append((where, count))
+    for b in program.buffers.values():
+        if b.kind in SOURCES and b.number in touched:
+            base_of[b.number] = len(bases)
+            number = b.source if b.kind != FRESH else 0
+            count = program.effects.fresh_versions.get(b.number, 0) if b.kind == FRESH else versions.get((b.kind, b.source), 0)
+            bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
+    for argument in needed_arguments(program):
+        if not any(s == 1 and n == argument for s, n, *_ in bases):
+            bases.append((1, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
+    argument_base = {n: k for k, (s, n, *_) in enumerate(bases) if s == 1}
+
+    offsets, arena_bytes = plan_arena(program)
+    constants = {b.number: pool.add(b.source) for b in program.buffers.values() if b.kind == CONSTANT and b.number in touched}
+    code: list[list[int]] = []
+    scratch = 0
+    for i, step in enumerate(program.steps):
+        items, grain, phases, mode, scratch_bytes = calls(step)
+        scratch = max(scratch, scratch_bytes)
+        frame = list(step.frame)
+        frame[FRAME_GRAIN], frame[FRAME_PHASES], frame[FRAME_SCRATCH_BYTES] = min(grain, 1 << 40), phases, scratch_bytes
+        frame[FRAME_BLAS] = _machine.blas_address()
+        code.append([step.kernel, items, grain, phases, mode, 0, 0, 0, *frame])
+        at = i * INSTRUCTION_WORDS + FRAME_AT
+        for word, operand in step.operands.items():
+            place(program, base_of, spots, static, at + word, operand)
+        for word, data in step.scalars:
+            pool_words.append((i, word, pool.add(data)))
+        if step.params is not None:
+            where = pool.add(step.params)
+            pool_words.append((i, FRAME_PARAMS, where))
+            if step.update is not None:
+                cells.append(Cells(step.update, where, len(step.params) // 8))
+        if step.generator is not None:
+            code[-1][FRAME_AT + FRAME_EXT] = step.generator.address
+        elif step.words is not None:
+            where = pool.add(step.words)
+            pool_words.append((i, FRAME_EXT, where))
+            if not step.table_size:
+                for n, operand in step.table.items():
+                    place(program, base_of, spots, static, (where + 8 * n,), operand)
+        if step.table_size:
+            where = pool.add(bytes(8 * step.table_size))
+            pool_words.append((i, FRAME_IN, where))
+            for n, operand in step.table.items():
+                place(program, base_of, spots, static, (where + 8 * n,), operand)
+
+    arena = _machine.Arena(max(arena_bytes, 1) + ALIGN)
+    scratch_memory = _machine.Arena(scratch + ALIGN)
+    memory = _machine.Arena(len(pool.data) + ALIGN)
+
+    def address(o: Operand) -> int:
+        b = program.buffers[o.buffer]
+        if b.kind == INSIDE:
+            return arena.address + offsets[o.buffer] + o.offset
+        if b.kind == CONSTANT:
+            return memory.address + constants[o.buffer] + o.offset
+        assert b.kind == OUTSIDE
+        return _machine.memory_of(b.source)[1] + o.offset
+
+    for where, operand in static:
+        if isinstance(where, tuple):
+            struct.pack_into("q", pool.data, where[0], address(operand))
+        else:
+            code[where // INSTRUCTION_WORDS][where % INSTRUCTION_WORDS] = address(operand)
+    for i, word, where in pool_words:
+        code[i][FRAME_AT + word] = memory.address + where
+    for i, step in enumerate(program.steps):
+        if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
+            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address
+    memory.write(0, bytes(pool.data))
+    machine = _machine.Machine(
+        struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
+        tuple((memory.address + w[0] if isinstance(w, tuple) else w, b, o) for w, b, o in spots),
+        tuple(bases),
+        (arena, scratch_memory, memory, [b.source for b in program.buffers.values() if b.kind == OUTSIDE]),
+    )
+    set_effects(machine, program, base_of, argument_base, outside_bumps)
+    return machine, cells, memory
+
+
+def place(program: Program, base_of: Any, spots: Any, static: Any, where: Any, operand: Operand) -> None:
+    base = base_of.get(operand.buffer)
+    if base is None:
+        static.append((where, operand))
+    else:
+        spots.append((where, base, operand.offset))
+
+
+def needed_arguments(program: Program) -> set[int]:
+    """Arguments that results or records refer to."""
+    found = {kind[1] for kind, _ in program.effects.versions if isinstance(kind, tuple) and kind[0] == ARGUMENT}
+    for record in program.effects.records:
+        found |= {s[2].number for s in record.saved if isinstance(s[2], _machine.Argument)}
+    return found
+
+
+def made_of(template: Any) -> list[Made]:
+    if isinstance(template, Made):
+        return [template]
+    if isinstance(template, _machine.Rebuild):
+        return made_of(template.parts)
+    if isinstance(template, dict):
+        template = list(template.values())
+    if isinstance(template, (list, tuple)):
+        return [m for t in template for m in made_of(t)]
+    return []
+
+
+def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
+    effects = program.effects
+
+    def plan(m: Any) -> Any:
+        if isinstance(m, Made):
+            over = m.over if m.buffer < 0 else base_of[m.buffer]
+            return _machine.TensorPlan(
+                over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
+            )
+        if isinstance(m, _machine.Rebuild):
+            return _machine.Rebuild(m.make, plan(m.parts))
+        if type(m) is tuple:
+            return tuple(plan(x) for x in m)
+        if type(m) is list:
+            return [plan(x) for x in m]
+        if type(m) is dict:
+            return {k: plan(x) for k, x in m.items()}
+        return m
+
+    exits = tuple(plan(e) for e in effects.exits)
+    machine.guarded = tuple(_machine.Guarded(t) for t in effects.guarded)
+    machine.leaves = tuple(leaf.tensor for leaf in effects.leaves)
+    machine.entry = tuple(leaf.entry for leaf in effects.leaves)
+    machine.exit = exits
+    by_storage = {b.storage: b.number for b in program.buffers.values() if b.kind == FRESH}
+    events = []
+    for at, leaf, storage in effects.events:
+        if not storage:
+            events.append((at, leaf, False))
+        elif storage in by_storage and isinstance(effects.exits[leaf], Made) and effects.exits[leaf].buffer == by_storage[storage]:
+            events.append((at, leaf, exits[leaf]))
+    machine.events = tuple(events)
+    machine.bumps = tuple(outside_bumps)
+    machine.result = plan(effects.result)
+    stamps = []
+    for record in effects.records:
+        saved = []
+        for slot, operand, outside, offset, passed in record.saved:
+            if operand is not None:
+                saved.append((slot, base_of[operand.buffer], None, operand.offset, passed))
+            elif isinstance(outside, _machine.Argument):
+                saved.append((slot, argument_base[outside.number], None, offset, passed))
+            else:
+                saved.append((slot, -1, outside, offset, passed))
+        stamps.append(_machine.Stamp(record.words, record.ext, record.edges, tuple(saved)))
+    machine.stamps = tuple(stamps)
+    written = set()
+    for step in program.steps:
+        for o in step.written_operands():
+            b = program.buffers[o.buffer]
+            if b.kind == OUTSIDE:
+                _, start, nbytes, _, _ = _machine.memory_of(b.source)
+                written.add((start, start + nbytes))
+    machine.written_ranges = tuple(written)
+    ops = [step.op for step in program.steps]
+
+    def fail(i: int, status: int, first: int, second: int) -> None:
+        raise kernel_error(ops[i], status, first, second)
+
+    machine.fail = fail
+    machine.locks = tuple(g.lock for g in effects.generators)
