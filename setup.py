@@ -22,6 +22,7 @@ modules = {
         "tapegrad._structured",
         "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
+        "tapegrad.replay._guards",
         "tapegrad.replay._machine",
     )
 }

@@ -6,9 +6,27 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import api
-from .optimizer import Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
+from .optimizer import Numbers, Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
 
 __all__ = ["Adam", "AdamW"]
+
+
+def _numbers(group: dict[str, Any]) -> tuple[float, ...]:
+    beta1, beta2 = group["betas"]
+    return (
+        scalar(group["lr"]),
+        beta1,
+        beta2,
+        group["eps"],
+        group["weight_decay"],
+        group["maximize"],
+        group["decoupled_weight_decay"],
+    )
+
+
+_KEYS = frozenset(("lr", "betas", "eps", "weight_decay", "maximize", "decoupled_weight_decay"))
+PLAIN = Numbers(lambda group: None if group["amsgrad"] else _numbers(group), (), _KEYS)
+AMSGRAD = Numbers(lambda group: _numbers(group) if group["amsgrad"] else None, (), _KEYS)
 
 
 class Adam(Optimizer):
@@ -126,17 +144,9 @@ class Adam(Optimizer):
                     columns[4].append(own["max_exp_avg_sq"])
                 steps.append(own["step"])
             if params:
-                beta1, beta2 = group["betas"]
-                numbers = (
-                    scalar(group["lr"]),
-                    beta1,
-                    beta2,
-                    group["eps"],
-                    group["weight_decay"],
-                    group["maximize"],
-                    group["decoupled_weight_decay"],
+                multi_tensor_update(
+                    "adam_amsgrad" if amsgrad else "adam", columns, AMSGRAD if amsgrad else PLAIN, group
                 )
-                multi_tensor_update("adam_amsgrad" if amsgrad else "adam", columns, numbers)
         return loss
 
 

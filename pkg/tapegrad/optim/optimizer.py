@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any
 
 from .. import api
+from ..tape._capture import note_update
 from ..nn.modules._typename import typename
 from ..utils.hooks import HookDict, RemovableHandle
 
@@ -290,12 +291,39 @@ def check_flags(name: str, *, foreach: bool | None, fused: bool | None, **unsupp
             raise NotImplementedError(f"{name}: {flag}=True is not supported by tapegrad")
 
 
-def multi_tensor_update(name: str, columns: tuple[list[api.Tensor], ...], params: tuple[float, ...]) -> None:
+class Numbers:
+    """The numbers of an update kernel as a function of a parameter group.
+
+    `keys` are the options it reads: a compiled program reads them again at each run. None where the options
+    call for another kernel.
+    """
+
+    def __init__(
+        self,
+        of_group: Callable[[dict[str, Any]], tuple[float, ...] | None],
+        more: tuple[float, ...],
+        keys: frozenset[str],
+    ) -> None:
+        self._of_group = of_group
+        self._more = more
+        self.keys = keys
+
+    def __call__(self, group: dict[str, Any]) -> tuple[float, ...] | None:
+        numbers = self._of_group(group)
+        return None if numbers is None else numbers + self._more
+
+
+def multi_tensor_update(
+    name: str, columns: tuple[list[api.Tensor], ...], numbers: Numbers, group: dict[str, Any]
+) -> None:
     """Run the update kernel `name` over all tensors of a group at once (see ops/optimizer.py).
 
     The native call refuses (returns False, nothing done) where the tensors differ in dtype or are
     not contiguous; such groups go one parameter at a time through contiguous copies.
     """
+    params = numbers(group)
+    assert params is not None
+    note_update(numbers, group)
     if api._multi_tensor_update(name, columns, params) is not False:
         return
     from ..ops.optimizer import UPDATES
@@ -304,6 +332,7 @@ def multi_tensor_update(name: str, columns: tuple[list[api.Tensor], ...], params
     with api.no_grad():
         for row in zip(*columns, strict=True):
             dense = [t if t.is_contiguous() else t.contiguous() for t in row]
+            note_update(numbers, group)
             if api._multi_tensor_update(name, tuple([t] for t in dense), params) is False:
                 kinds = ", ".join(str(t.dtype) for t in row)
                 raise TypeError(f"optimizer update {name} cannot mix these dtypes: {kinds}")

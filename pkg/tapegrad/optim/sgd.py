@@ -6,9 +6,34 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import api
-from .optimizer import Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
+from .optimizer import Numbers, Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
 
 __all__ = ["SGD"]
+
+
+def _plain(group: dict[str, Any]) -> tuple[float, ...] | None:
+    if group["momentum"] != 0:
+        return None
+    return scalar(group["lr"]), group["weight_decay"], group["maximize"]
+
+
+def _with_momentum(group: dict[str, Any]) -> tuple[float, ...] | None:
+    if group["momentum"] == 0:
+        return None
+    return (
+        scalar(group["lr"]),
+        group["weight_decay"],
+        group["maximize"],
+        group["momentum"],
+        group["dampening"],
+        group["nesterov"],
+    )
+
+
+_KEYS = frozenset(("lr", "weight_decay", "maximize", "momentum", "dampening", "nesterov"))
+PLAIN = Numbers(_plain, (), _KEYS)
+FIRST = Numbers(_with_momentum, (1.0,), _KEYS)
+LATER = Numbers(_with_momentum, (0.0,), _KEYS)
 
 
 class SGD(Optimizer):
@@ -93,19 +118,10 @@ class SGD(Optimizer):
                     params.append(p)
                     grads.append(grad)
             if params:
-                numbers = (scalar(group["lr"]), group["weight_decay"], group["maximize"])
-                multi_tensor_update("sgd", (params, grads), numbers)
+                multi_tensor_update("sgd", (params, grads), PLAIN, group)
         return loss
 
     def _step_momentum(self, group: dict[str, Any]) -> None:
-        numbers = (
-            scalar(group["lr"]),
-            group["weight_decay"],
-            group["maximize"],
-            group["momentum"],
-            group["dampening"],
-            group["nesterov"],
-        )
         later: tuple[list[api.Tensor], ...] = ([], [], [])
         first: tuple[list[api.Tensor], ...] = ([], [], [])
         state = self.state
@@ -122,6 +138,6 @@ class SGD(Optimizer):
             grads.append(grad)
             buffers.append(buffer)
         if later[0]:
-            multi_tensor_update("sgd_momentum", later, (*numbers, 0.0))
+            multi_tensor_update("sgd_momentum", later, LATER, group)
         if first[0]:
-            multi_tensor_update("sgd_momentum", first, (*numbers, 1.0))
+            multi_tensor_update("sgd_momentum", first, FIRST, group)

@@ -35,6 +35,7 @@ from .._layout import (
     REC_FLAGS,
     REC_OBJ,
     REC_PTR,
+    REC_REFS,
     REC_SAVED,
     REC_SEQ,
     REC_VERSIONS,
@@ -257,6 +258,8 @@ class Reader:
         (_, op, role, layout, dt, address, items, raw, reads, writes, words, params, table, values, line) = entry
         row = OPS[op]
         frame = FRAME.unpack(raw)
+        absent = sum(1 << w for w in range(FRAME_WORDS) if not frame[w])  # an optional input that was not given
+        reads, writes = reads & ~absent, writes & ~absent
         addressed = reads | writes
         operands = {w: self._operand(frame[w], line) for w in range(FRAME_WORDS) if addressed >> w & 1}
         kept = [0] * FRAME_WORDS
@@ -551,6 +554,7 @@ class Reader:
                 _, _, start, _ = _machine.storage_words(extension[EXT_AUX])
                 saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
             extension[EXT_AUX] = 0
+        out[REC_SEQ] = out[REC_REFS] = 0
         out[REC_OBJ] = out[REC_EXT] = out[REC_VERSIONS] = out[REC_VERSIONS + 1] = 0
         out[REC_EDGE : REC_EDGE + 3] = [-1, -1, -1]
         return Record(

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from tapegrad._layout cimport *
 from tapegrad.tape cimport _storage
 from tapegrad.tape._storage cimport Storage, release_held
-from tapegrad.tape._tape cimport extension, ext_params, ext_words, kernel_t, op_row, record
+from tapegrad.tape._tape cimport extension, ext_params, ext_words, next_sequence, op_row, record
 
 import os
 
@@ -106,6 +106,7 @@ cdef class Capture:
         owner = PyThread_get_thread_ident()
         active = 1
         _storage.holding = 1
+        self.first_sequence = next_sequence()
         self.began = True
         return True
 
@@ -294,7 +295,3 @@ def sweep_callback():
     return <int64_t><uintptr_t><void*>from_sweep if capturing() else 0
 
 
-def start_sequence(int64_t number):
-    """Records older than this one were there before the capture."""
-    if current is not None:
-        current.first_sequence = number

@@ -21,6 +21,7 @@ cdef inline void record_retain(int64_t i) noexcept:
 cdef object op_name(int64_t op)
 cdef int64_t record_new() except -1
 cdef int64_t record_new_leaf() except -1
+cdef int64_t next_sequence() noexcept
 cdef void record_release(int64_t i) noexcept
 cdef void record_drop_saved(int64_t* r) noexcept
 cdef int64_t* record_extend(int64_t* r, int64_t param_bytes, int64_t words, int64_t edges) except NULL

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
 from tapegrad._layout cimport *
-from tapegrad.tape._storage cimport Storage, map_pages, storage_new, storage_release, unmap_pages
+from tapegrad.tape._storage cimport Storage, holding, map_pages, storage_new, storage_release, unmap_pages
 
 cdef enum:
     REGION_SEGMENTS = 8
@@ -173,6 +173,11 @@ cdef int64_t record_new_leaf() except -1:
     return i
 
 
+cdef int64_t next_sequence() noexcept:
+    """Records made from now on have this sequence number or a later one."""
+    return sequence + 1
+
+
 cdef void give_back(int64_t i) noexcept:
     global live_records, empty_regions
     cdef int s = <int>(i >> SEGMENT_SHIFT)
@@ -198,6 +203,8 @@ cdef int64_t* record_extend(int64_t* r, int64_t param_bytes, int64_t words, int6
     """Gives the record an extension block with room for these; returns its words."""
     cdef Storage* s = storage_new((EXT_BODY + ((param_bytes + 7) >> 3) + words + edges) * 8)
     cdef int64_t* ext = <int64_t*>s.ptr
+    if holding:                         # a recording is compared with the next one, word by word
+        memset(ext, 0, <size_t>s.nbytes)
     ext[EXT_AUX] = 0
     ext[EXT_PARAMS] = param_bytes
     ext[EXT_WORDS] = words

@@ -1,0 +1,279 @@
+"""`tapegrad.compile`: runs a function once or more, records what it does, and replays it as one native call."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _default_dtype, _tensor
+from .._tensor import Tensor
+from ..tape import _capture
+from . import _machine, layout
+from .comparing import difference
+from .guards import Guards, Reach
+from .passes import run_passes
+from .program import Program
+from .recording import Reader, Unfit
+
+__all__ = ["CompiledFunction", "Counters", "compile"]
+
+MOST_PROGRAMS = 16  # kept per signature
+MOST_RECORDINGS = 64  # per signature: a program that never fits again is not worth recording
+MOST_FAILURES = 4  # recordings one after the other that led to no program
+
+
+class Counters:
+    """How the calls of a compiled function were carried out.
+
+    `replayed`, `recorded` and `eager` count calls; `reasons` counts why calls were recorded or run eagerly.
+    """
+
+    def __init__(self) -> None:
+        self.replayed = 0
+        self.recorded = 0
+        self.eager = 0
+        self.reasons: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"Counters(replayed={self.replayed}, recorded={self.recorded}, eager={self.eager}, {self.reasons})"
+
+
+class Entry:
+    """A program ready to run, with its guards."""
+
+    def __init__(self, program: Program, before: Program, guards: Guards) -> None:
+        self.program = program
+        self.before = before
+        self.guards = guards
+        self.machine, self.cells, self.memory = layout.lay_out(program)
+        self.values: list[Any] = [None] * len(self.cells)
+        for cell in self.cells:
+            guards.cells[id(cell.group)] = cell.numbers.keys
+        self.write_cells()
+
+    def write_cells(self) -> bool:
+        """Puts the hyperparameters where the program reads them; False if the program does not serve them."""
+        for i, cell in enumerate(self.cells):
+            values = cell.numbers(cell.group)
+            if values is None or len(values) != cell.count:
+                return False
+            self.memory.write(cell.at, np.asarray(values, np.float64).tobytes())
+        self.guards.stale_cells = False
+        return True
+
+
+class Signature:
+    """Calls with arguments of one form: their programs, and why there is none."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.previous: Program | None = None
+        self.recordings = 0
+        self.failures = 0
+        self.eager: str | None = None
+
+
+def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
+    """The form of an argument: equal for arguments that one program can serve."""
+    if isinstance(o, Tensor):
+        tensors.append(o)
+        return (type(o), *_machine.layout_of(o))
+    if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
+        return type(o), repr(o) if isinstance(o, float) else o
+    if type(o) in (tuple, list):
+        return type(o), *[flatten(x, tensors, others) for x in o]
+    if type(o) is dict:
+        return dict, *[(type(k), k, flatten(v, tensors, others)) for k, v in o.items()]
+    others.append(o)
+    return "object", id(o)
+
+
+def modes() -> tuple[Any, ...]:
+    return (
+        _tensor.is_grad_enabled(),
+        _tensor.is_inference_mode_enabled(),
+        _default_dtype.get_default_dtype(),
+    )
+
+
+class CompiledFunction:
+    """A function that is recorded and replayed; made by `compile`."""
+
+    def __init__(self, fn: Callable[..., Any], *, check: bool, fullgraph: bool) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.check = check
+        self.fullgraph = fullgraph
+        self.counters = Counters()
+        self._signatures: dict[Any, Signature] = {}
+        self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
+        self._warned: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if _capture.is_capturing():
+            return self.fn(*args, **kwargs)  # part of the recording that goes on
+        tensors: list[Tensor] = []
+        others: list[Any] = []
+        form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
+        signature = self._signatures.get(form)
+        if signature is None:
+            signature = self._signatures.setdefault(form, Signature())
+            for o in others:
+                self._others[id(o)] = o
+        if signature.eager is not None:
+            return self._eager(signature.eager, args, kwargs)
+        reason = "new signature" if not signature.recordings else "not confirmed yet"
+        arguments = tuple(tensors)
+        for at, entry in enumerate(signature.entries):
+            changed = entry.guards.difference()
+            if changed is not None:
+                reason = f"{changed} changed"
+                continue
+            if entry.guards.stale_cells and not entry.write_cells():
+                reason = "an optimizer option changed"
+                continue
+            if self.check:
+                done, result = self._checked(entry, arguments, args, kwargs)
+            else:
+                done, result = entry.machine.run(arguments)
+            if done:
+                self.counters.replayed += 1
+                if at:
+                    signature.entries.insert(0, signature.entries.pop(at))
+                return result
+            reason = "a tensor from outside changed"
+        return self._record(signature, reason, arguments, others, args, kwargs)
+
+    # ---------------------------------------------------------------- eager
+
+    def _eager(self, reason: str, args: Any, kwargs: Any) -> Any:
+        self.counters.eager += 1
+        self.counters.reasons[reason] += 1
+        return self.fn(*args, **kwargs)
+
+    def _give_up(self, signature: Signature, why: str, line: Any) -> None:
+        """Eager from now on, with one warning."""
+        message = f"{why}{where(line, self.fn)}"
+        signature.eager = why
+        signature.previous = None
+        signature.entries.clear()
+        if self.fullgraph:
+            raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(f"{name_of(self.fn)} runs eagerly, not compiled: {message}", stacklevel=4)
+
+    # ---------------------------------------------------------------- recording
+
+    def _record(
+        self, signature: Signature, reason: str, arguments: tuple[Tensor, ...], others: list[Any], args: Any, kwargs: Any
+    ) -> Any:
+        reach = Reach()
+        reach.add(self.fn, name_of(self.fn))
+        for o in others:
+            reach.add(o, "an argument")
+        guards = Guards(reach)
+        capture = _capture.Capture()
+        states = (random.getstate(), np.random.get_state()[1:3])
+        if not capture.begin():
+            return self._eager("another thread is recording", args, kwargs)
+        try:
+            result = self.fn(*args, **kwargs)
+            capture.end()
+            self.counters.recorded += 1
+            self.counters.reasons[reason] += 1
+            signature.recordings += 1
+            try:
+                known = [t for t, _ in reach.tensors.values()]
+                program = Reader(capture, arguments, known, result).read()
+                now = (random.getstate(), np.random.get_state()[1:3])
+                if now[0] != states[0]:
+                    raise Unfit("Python's random numbers are drawn inside", lasting=True)
+                if now[1][1] != states[1][1] or (now[1][0] != states[1][0]).any():
+                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True)
+                changed = guards.difference()
+                if changed is not None:
+                    raise Unfit(f"{changed} is changed inside")
+            except Unfit as unfit:
+                signature.previous = None
+                signature.failures += 1
+                if unfit.lasting or signature.failures >= MOST_FAILURES:
+                    self._give_up(signature, unfit.why, unfit.line)
+                return result
+        finally:
+            capture.release()
+        self._confirm(signature, program, guards)
+        return result
+
+    def _confirm(self, signature: Signature, program: Program, guards: Guards) -> None:
+        """The second recording in a row that is the same becomes a program."""
+        previous, signature.previous = signature.previous, program
+        if previous is None:
+            return
+        found = difference(previous, program)
+        if found is not None:
+            signature.failures += 1
+            if signature.failures >= MOST_FAILURES:
+                self._give_up(signature, *found)
+            return
+        signature.previous = None
+        signature.failures = 0
+        if signature.recordings > MOST_RECORDINGS:
+            self._give_up(signature, "its guards keep failing", None)
+            return
+        signature.entries.insert(0, Entry(run_passes(program), program, guards))
+        del signature.entries[MOST_PROGRAMS:]
+
+
+def name_of(fn: Any) -> str:
+    return str(getattr(fn, "__qualname__", None) or type(fn).__name__)
+
+
+def where(line: Any, fn: Any) -> str:
+    """The line of a (code, offset), as text."""
+    if line is None:
+        code = getattr(fn, "__code__", None)
+        return f" (in {code.co_filename}:{code.co_firstlineno})" if code is not None else ""
+    code, offset = line
+    number = code.co_firstlineno
+    for start, end, n in code.co_lines():
+        if start <= offset < end and n is not None:
+            number = n
+            break
+    return f" ({code.co_filename}:{number}, in {code.co_name})"
+
+
+def compile(
+    model: Callable[..., Any] | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: Any = "replay",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+    check: bool = False,
+) -> Any:
+    """Records a function or a module's forward and replays it as one native call."""
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
+            disable=disable, check=check,
+        )  # fmt: skip
+    if disable:
+        return model
+    if not callable(model):
+        raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
+    return CompiledFunction(model, check=check, fullgraph=fullgraph)
