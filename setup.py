@@ -24,6 +24,7 @@ modules = {
         "tapegrad.autograd._engine",
         "tapegrad.replay._guards",
         "tapegrad.replay._machine",
+        "tapegrad.replay._call",
     )
 }
 setup(

@@ -4,7 +4,7 @@ A guard remembers the entries of dicts and lists by identity, in order, so that 
 comparison per entry. What differs is then looked at again in Python (`guards.py`).
 """
 
-from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
@@ -12,14 +12,9 @@ from libc.stdlib cimport calloc, free
 
 
 cdef class Snapshot:
-    """The entries of dicts and lists as they were, and closure cells as one-element lists."""
-    cdef list containers
-    cdef PyObject** entries             # owned references: key and value per dict entry, value per list entry
-    cdef int64_t n_entries
-    cdef int64_t* first                 # of each container, and one more
-    cdef int64_t n
+    """The entries of dicts and lists as they were, what closure cells held, and single names of namespaces."""
 
-    def __cinit__(self, list containers):
+    def __cinit__(self, list containers, list looked_up):
         cdef int64_t at = 0, k
         cdef Py_ssize_t place
         cdef PyObject* key
@@ -51,6 +46,9 @@ cdef class Snapshot:
                 at += 1
         self.first[self.n] = at
         self.n_entries = at
+        self.spaces = [space for space, _ in looked_up]
+        self.names = [name for _, name in looked_up]
+        self.values = [space.get(name) for space, name in looked_up]
 
     cdef void keep(self, int64_t at, PyObject* o) noexcept:
         if o != NULL:
@@ -94,6 +92,30 @@ cdef class Snapshot:
             elif cell_value(container) != self.entries[at]:
                 return k
         return -1
+
+    cdef bint unchanged(self):
+        """Whether everything is the very object that it was."""
+        cdef Py_ssize_t k
+        cdef PyObject* value
+        for k in range(PyList_GET_SIZE(self.spaces)):
+            value = PyDict_GetItem(<object>PyList_GET_ITEM(self.spaces, k), <object>PyList_GET_ITEM(self.names, k))
+            if value != PyList_GET_ITEM(self.values, k) and not (
+                    value == NULL and <object>PyList_GET_ITEM(self.values, k) is None):
+                return False
+        return self.differs(0) < 0
+
+    def changed_names(self):
+        """(name, value before, value now) of the single names that differ."""
+        found = []
+        for space, name, value in zip(self.spaces, self.names, self.values):
+            now = space.get(name)
+            if now is not value:
+                found.append((name, value, now))
+        return found
+
+    def accept_names(self):
+        """Takes what the single names stand for now for what they stood for."""
+        self.values = [space.get(name) for space, name in zip(self.spaces, self.names)]
 
     def first_difference(self, int64_t start=0):
         """The index of the first container from `start` on that differs, or -1."""

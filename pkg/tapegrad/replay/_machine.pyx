@@ -14,14 +14,12 @@ from libc.string cimport memcpy
 
 from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
-from tapegrad._tensor cimport Tensor, edge_of, tensor_over
+from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.tape._execute cimport blas_table
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, extension, kernel_t, op_row, record, record_extend, record_new, record_release, record_retain, segments,
 )
-
-from tapegrad import _tensor
 
 cdef extern from *:
     """
@@ -270,33 +268,6 @@ cdef class Machine:
     `tables`, base, offset) flattened; `bases`, one (source, number or bytes, written) each; `keep`, whatever
     the addresses in the code point into. The rest is set attribute by attribute before the first run.
     """
-    cdef int64_t* code
-    cdef int64_t n
-    cdef int64_t* spots                 # address to patch, base, offset
-    cdef int64_t n_spots
-    cdef int64_t n_bases
-    cdef int64_t* base_source
-    cdef int64_t* base_number           # which argument or leaf; bytes of a fresh storage
-    cdef int64_t* base_bytes
-    cdef int64_t* base_written
-    cdef int64_t* base_version          # times it is changed: the version of a fresh storage, else added
-    cdef int64_t* base_address
-    cdef Storage** base_storage
-    cdef int64_t n_fresh
-    cdef object keep
-    cdef readonly bint busy
-    cdef public bint timed
-    cdef public tuple guarded           # of Guarded: tensors whose memory or history the program uses
-    cdef public tuple leaves            # tensors whose gradients it looks at or puts
-    cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
-    cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
-    cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
-    cdef public tuple bumps             # (tensor, count): versions of tensors from outside
-    cdef public tuple stamps
-    cdef public object result
-    cdef public tuple written_ranges    # (start, end) of written memory from outside
-    cdef public object fail             # called with (instruction, status, two details): raises
-    cdef public tuple locks             # of generators that are drawn from
 
     def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
         cdef int64_t k
@@ -331,20 +302,34 @@ cdef class Machine:
             self.base_bytes[k] = nbytes
             self.base_written[k] = written
             self.base_version[k] = version
+            if written and source != B_FRESH:
+                self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
-        self.written_ranges = self.locks = ()
+        self.locks = ()
 
     def __dealloc__(self):
         free(self.code)
         free(self.spots)
         free(self.base_source)
         free(self.base_storage)
+        free(self.ranges)
+
+    def set_written(self, ranges):
+        """The (start, end) of memory from outside that the program writes."""
+        cdef int64_t k
+        self.ranges = <int64_t*>calloc(<size_t>(2 * len(ranges) + 1), 8)
+        if self.ranges == NULL:
+            raise MemoryError("no memory for a compiled program")
+        for k, (start, end) in enumerate(ranges):
+            self.ranges[2 * k] = start
+            self.ranges[2 * k + 1] = end
+        self.n_ranges = len(ranges)
 
     # ------------------------------------------------ before a run
 
     cdef bint fits(self, tuple arguments) except -1:
         """Whether the tensors from outside, the gradients and the memory of the arguments are as recorded."""
-        cdef int64_t k, j, lo, hi, n
+        cdef int64_t k, n
         cdef Guarded g
         cdef Tensor t
         cdef object held
@@ -374,34 +359,34 @@ cdef class Machine:
                 if t.dt != (<Tensor>self.leaves[self.base_number[k]]).dt:
                     return False
                 self.base_address[k] = <int64_t><uintptr_t>t.data_
-        # Memory that the program writes must not be what it knows under another name.
+        return not self.overlapping()
+
+    cdef bint overlapping(self) except -1:
+        """Whether memory that the program writes is also what it knows under another name."""
+        cdef int64_t k, j, lo, hi
+        cdef Guarded g
         for k in range(self.n_bases):
             if self.base_source[k] == B_FRESH or self.base_bytes[k] == 0:
                 continue
             lo = self.base_address[k]
             hi = lo + self.base_bytes[k]
-            for start, end in self.written_ranges:
-                if lo < <int64_t>end and <int64_t>start < hi:
-                    return False
+            for j in range(self.n_ranges):
+                if lo < self.ranges[2 * j + 1] and self.ranges[2 * j] < hi:
+                    return True
             for j in range(k):
                 if self.base_source[j] == B_FRESH or not (self.base_written[k] or self.base_written[j]):
                     continue
                 if lo < self.base_address[j] + self.base_bytes[j] and self.base_address[j] < hi:
-                    return False
-        for g in self.guarded if self.any_written() else ():
+                    return True
+        if not self.lends:
+            return False
+        for g in self.guarded:
             lo = <int64_t><uintptr_t>g.tensor.st.ptr
             hi = lo + g.tensor.st.nbytes
             for k in range(self.n_bases):
                 if self.base_written[k] and self.base_source[k] != B_FRESH:
                     if lo < self.base_address[k] + self.base_bytes[k] and self.base_address[k] < hi:
-                        return False
-        return True
-
-    cdef bint any_written(self):
-        cdef int64_t k
-        for k in range(self.n_bases):
-            if self.base_written[k] and self.base_source[k] != B_FRESH:
-                return True
+                        return True
         return False
 
     def run(self, tuple arguments):
@@ -587,12 +572,13 @@ cdef class Machine:
             if leaf.rec >= 0:
                 leaf.grad = None
         elif isinstance(state, TensorPlan):
-            _tensor.put_gradient(leaf, self.make(<TensorPlan>state, arguments, records))
+            put_grad(leaf, self.make(<TensorPlan>state, arguments, records))
         elif state is not None:
             leaf.grad = state
         return 0
 
-    cdef Tensor make(self, TensorPlan p, tuple arguments, list records):
+    cdef Tensor make(self, object plan, tuple arguments, list records):
+        cdef TensorPlan p = <TensorPlan>plan
         cdef Tensor t, over
         cdef Storage* st
         cdef int64_t i
@@ -698,6 +684,13 @@ cdef class Rebuild:
     def __init__(self, make, parts):
         self.make = make
         self.parts = parts
+
+
+cdef inline int put_grad(Tensor leaf, object value) except -1:
+    if leaf.rec < 0:
+        leaf_record(leaf, leaf.requires)
+    set_grad(leaf.rec, value)
+    return 0
 
 
 cdef class Arena:

@@ -17,6 +17,7 @@ from .. import _default_dtype, _tensor
 from .._tensor import Tensor
 from ..tape import _capture
 from . import _machine, layout
+from ._call import Caller, Form, simple
 from .comparing import difference
 from .guards import Guards, Reach
 from .passes import run_passes
@@ -104,7 +105,7 @@ def modes() -> tuple[Any, ...]:
     )
 
 
-class CompiledFunction:
+class CompiledFunction(Caller):
     """A function that is recorded and replayed; made by `compile`."""
 
     def __init__(self, fn: Callable[..., Any], *, check: bool, fullgraph: bool) -> None:
@@ -112,7 +113,7 @@ class CompiledFunction:
         self.fn = fn
         self.check = check
         self.fullgraph = fullgraph
-        self.counters = Counters()
+        self._counters = Counters()
         self._signatures: dict[Any, Signature] = {}
         self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
         self._warned: set[str] = set()
@@ -121,9 +122,8 @@ class CompiledFunction:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _capture.is_capturing():
-            return self.fn(*args, **kwargs)  # part of the recording that goes on
+    def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that does not go the fast way: another form than the last, or something has changed."""
         tensors: list[Tensor] = []
         others: list[Any] = []
         form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
@@ -149,18 +149,31 @@ class CompiledFunction:
             else:
                 done, result = entry.machine.run(arguments)
             if done:
-                self.counters.replayed += 1
+                self._counters.replayed += 1
                 if at:
                     signature.entries.insert(0, signature.entries.pop(at))
+                self._remember(entry, args, kwargs)
                 return result
             reason = "a tensor from outside changed"
         return self._record(signature, reason, arguments, others, args, kwargs)
 
+    def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The next call looks at this entry first."""
+        if not self.check and simple(args, kwargs):
+            self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machine, entry.guards.snapshot
+
+    @property
+    def counters(self) -> Counters:
+        """How many calls were replayed, recorded and run eagerly, and why."""
+        self._counters.replayed += self.replayed_fast
+        self.replayed_fast = 0
+        return self._counters
+
     # ---------------------------------------------------------------- eager
 
     def _eager(self, reason: str, args: Any, kwargs: Any) -> Any:
-        self.counters.eager += 1
-        self.counters.reasons[reason] += 1
+        self._counters.eager += 1
+        self._counters.reasons[reason] += 1
         return self.fn(*args, **kwargs)
 
     def _give_up(self, signature: Signature, why: str, line: Any) -> None:
@@ -169,6 +182,7 @@ class CompiledFunction:
         signature.eager = why
         signature.previous = None
         signature.entries.clear()
+        self.forget_fast()
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
         if message not in self._warned:
@@ -192,8 +206,8 @@ class CompiledFunction:
         try:
             result = self.fn(*args, **kwargs)
             capture.end()
-            self.counters.recorded += 1
-            self.counters.reasons[reason] += 1
+            self._counters.recorded += 1
+            self._counters.reasons[reason] += 1
             signature.recordings += 1
             try:
                 known = [t for t, _ in reach.tensors.values()]

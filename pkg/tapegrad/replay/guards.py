@@ -29,6 +29,7 @@ class Reach:
         self.containers: list[Any] = []
         self.paths: list[str] = []
         self.tensors: dict[int, tuple[Tensor, str]] = {}
+        self.names: list[tuple[dict[str, Any], str]] = []  # single names of namespaces
         self.groups: dict[int, Any] = {}  # id of a parameter group -> its optimizer
         self.objects: list[Any] = []
         self._seen: set[int] = set()
@@ -105,9 +106,7 @@ class Reach:
             found.append((value, n))
         # The whole of a module's globals would be too much: just the names that the code uses.
         if used:
-            view = Globals(f.__globals__, sorted(used))
-            self.containers.append(view)
-            self.paths.append(name)
+            self.names += [(f.__globals__, n) for n in sorted(used)]
         for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
             found.append((default, name))
         return found
@@ -115,22 +114,6 @@ class Reach:
     def _keep(self, container: Any, name: str) -> None:
         self.containers.append(container)
         self.paths.append(name)
-
-
-class Globals:
-    """The globals that a function's code names."""
-
-    def __init__(self, namespace: dict[str, Any], names: list[str]) -> None:
-        self.namespace = namespace
-        self.names = names
-        self.values = [namespace.get(n) for n in names]
-
-    def changed(self) -> list[tuple[str, Any, Any]]:
-        get = self.namespace.get
-        return [(n, v, now) for n, v in zip(self.names, self.values, strict=True) if (now := get(n)) is not v]
-
-    def accept(self) -> None:
-        self.values = [self.namespace.get(n) for n in self.names]
 
 
 def codes_of(code: types.CodeType) -> list[types.CodeType]:
@@ -167,22 +150,19 @@ class Guards:
     """
 
     def __init__(self, reach: Reach) -> None:
-        native = [(c, p) for c, p in zip(reach.containers, reach.paths, strict=True) if not isinstance(c, Globals)]
-        self.snapshot = Snapshot([c for c, _ in native])
-        self.containers = [c for c, _ in native]
-        self.paths = [p for _, p in native]
-        self.globals = [c for c in reach.containers if isinstance(c, Globals)]
+        self.snapshot = Snapshot(reach.containers, reach.names)
+        self.containers = reach.containers
+        self.paths = reach.paths
         self.objects = reach.objects  # held, so that what is reached stays what it is
         self.cells: dict[int, frozenset[str]] = {}
         self.stale_cells = False
 
     def difference(self) -> str | None:
         """The name of something that is no longer what it was, or None."""
-        for view in self.globals:
-            for name, before, now in view.changed():
-                if not same(before, now):
-                    return name
-            view.accept()
+        for name, before, now in self.snapshot.changed_names():
+            if not same(before, now):
+                return str(name)
+        self.snapshot.accept_names()
         at = self.snapshot.first_difference()
         while at >= 0:
             name = self._really(at)

@@ -253,7 +253,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
             if b.kind == OUTSIDE:
                 _, start, nbytes, _, _ = _machine.memory_of(b.source)
                 written.add((start, start + nbytes))
-    machine.written_ranges = tuple(written)
+    machine.set_written(tuple(written))
     ops = [step.op for step in program.steps]
 
     def fail(i: int, status: int, first: int, second: int) -> None:
