@@ -25,13 +25,13 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tape", {"tape"}),
     ("tensor", {"_elements", "_tensor", "_arrays", "_pointwise", "_structured", "_views", "_modes"}),
     ("autograd", {"autograd"}),
-    ("programs", {"program"}),
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
         | {"_wiring", "api"},
     ),
     ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
+    ("replay", {"replay"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),
     ("uses", {"examples", "sklearn", "testing", "inspect", "__main__"}),

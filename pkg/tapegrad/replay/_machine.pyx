@@ -137,6 +137,54 @@ def record_object(int64_t i):
     return None if r[REC_OBJ] == 0 else <object><PyObject*><uintptr_t>r[REC_OBJ]
 
 
+def gradient_of(Tensor leaf not None):
+    """The gradient of a leaf, or None, whatever captures listen."""
+    return gradient_at(leaf)
+
+
+def read_memory(Tensor t not None):
+    """All bytes of the memory behind a tensor."""
+    cdef Storage* root = t.st
+    while root.parent != NULL:
+        root = root.parent
+    return root.ptr[:root.nbytes]
+
+
+def write_memory(Tensor t not None, bytes data, int64_t version):
+    """Puts back what `read_memory` gave, and the version; ValueError if the tensor has other memory now."""
+    cdef Storage* root = t.st
+    while root.parent != NULL:
+        root = root.parent
+    if root.nbytes != len(data):
+        raise ValueError("the tensor has other memory now")
+    memcpy(root.ptr, PyBytes_AS_STRING(data), <size_t>root.nbytes)
+    t.st.version = version
+
+
+def read_tensor(Tensor t not None):
+    """The elements of a tensor in row-major order, as bytes."""
+    cdef int64_t size = itemsizes[t.dt], k, at
+    cdef int d
+    cdef int64_t index[MAX_DIMS]
+    cdef bytearray out
+    if t.contig:
+        return t.data_[:t.numel_ * size]
+    out = bytearray(t.numel_ * size)
+    for d in range(t.ndim_):
+        index[d] = 0
+    for k in range(t.numel_):
+        at = 0
+        for d in range(t.ndim_):
+            at += index[d] * t.strides_[d]
+        memcpy(<char*>out + k * size, t.data_ + at * size, <size_t>size)
+        for d in range(t.ndim_ - 1, -1, -1):
+            index[d] += 1
+            if index[d] < t.shape_[d]:
+                break
+            index[d] = 0
+    return bytes(out)
+
+
 def plan_call(int64_t address, bytes frame, words, params, table, int64_t table_word):
     """Answer of a kernel's planning call: (items, grain, phases, bytes of scratch)."""
     cdef int64_t f[FRAME_WORDS]
@@ -388,6 +436,10 @@ cdef class Machine:
                     if lo < self.base_address[k] + self.base_bytes[k] and self.base_address[k] < hi:
                         return True
         return False
+
+    def fits_now(self, tuple arguments):
+        """Whether a run with these arguments would go through."""
+        return self.fits(arguments)
 
     def run(self, tuple arguments):
         """Runs the program with these tensors as arguments.

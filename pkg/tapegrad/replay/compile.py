@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import _default_dtype, _tensor
 from .._tensor import Tensor
+from ..nn import Module
 from ..tape import _capture
 from . import _machine, layout
 from ._call import Caller, Form, simple
@@ -22,7 +21,9 @@ from .comparing import difference
 from .guards import Guards, Reach
 from .passes import run_passes
 from .program import Program
+from .inspecting import Table, table_of
 from .recording import Reader, Unfit
+from .state import State, contents
 
 __all__ = ["CompiledFunction", "Counters", "compile"]
 
@@ -48,27 +49,31 @@ class Counters:
 
 
 class Entry:
-    """A program ready to run, with its guards."""
+    """A program ready to run, with its guards; one machine per thread that is in it at a time."""
 
     def __init__(self, program: Program, before: Program, guards: Guards) -> None:
         self.program = program
         self.before = before
         self.guards = guards
-        self.machine, self.cells, self.memory = layout.lay_out(program)
-        self.values: list[Any] = [None] * len(self.cells)
-        for cell in self.cells:
-            guards.cells[id(cell.group)] = cell.numbers.keys
-        self.write_cells()
+        self.machines = [layout.lay_out(program)]
+        for cell in self.machines[0][1]:
+            guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
+        self.fits = self.write_cells()
 
     def write_cells(self) -> bool:
-        """Puts the hyperparameters where the program reads them; False if the program does not serve them."""
-        for i, cell in enumerate(self.cells):
-            values = cell.numbers(cell.group)
-            if values is None or len(values) != cell.count:
-                return False
-            self.memory.write(cell.at, np.asarray(values, np.float64).tobytes())
+        """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
         self.guards.stale_cells = False
-        return True
+        return all(layout.write_cells(cells, memory) for _, cells, memory in self.machines)
+
+    def machine(self) -> Any:
+        """A machine that is not running."""
+        for machine, _, _ in self.machines:
+            if not machine.busy:
+                return machine
+        made = layout.lay_out(self.program)
+        layout.write_cells(made[1], made[2])
+        self.machines.append(made)
+        return made[0]
 
 
 class Signature:
@@ -147,7 +152,7 @@ class CompiledFunction(Caller):
             if self.check:
                 done, result = self._checked(entry, arguments, args, kwargs)
             else:
-                done, result = entry.machine.run(arguments)
+                done, result = entry.machine().run(arguments)
             if done:
                 self._counters.replayed += 1
                 if at:
@@ -160,7 +165,7 @@ class CompiledFunction(Caller):
     def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The next call looks at this entry first."""
         if not self.check and simple(args, kwargs):
-            self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machine, entry.guards.snapshot
+            self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot
 
     @property
     def counters(self) -> Counters:
@@ -189,6 +194,49 @@ class CompiledFunction(Caller):
             self._warned.add(message)
             warnings.warn(f"{name_of(self.fn)} runs eagerly, not compiled: {message}", stacklevel=4)
 
+    # ---------------------------------------------------------------- looking
+
+    def _checked(self, entry: Entry, arguments: tuple[Tensor, ...], args: Any, kwargs: Any) -> tuple[bool, Any]:
+        """A replay, after an eager run from the same state has shown what it must give."""
+        if not entry.machine().fits_now(arguments):
+            return False, None
+        state = State(entry.program, arguments)
+        eager = self.fn(*args, **kwargs)
+        expected = {**state.now(), "the result": form_and_contents(eager)}
+        del eager
+        state.restore()
+        done, result = entry.machine().run(arguments)
+        if done:
+            found = {**state.now(), "the result": form_and_contents(result)}
+            for what, value in expected.items():
+                if value != found[what]:
+                    raise RuntimeError(f"compile(check=True): {name_of(self.fn)}: {what} is not what eager code gives")
+        return done, result
+
+    def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
+        """The program for these arguments before and after the passes, with the time of each step.
+
+        Everything the program changes is put back. RuntimeError if there is no program for them yet.
+
+        >>> import tapegrad as torch
+        >>> f = torch.compile(lambda x: (x * 2 + 1).sum())
+        >>> for _ in range(3):
+        ...     y = f(torch.ones(4))
+        >>> "add" in str(f.table(torch.ones(4)))
+        True
+        """
+        entry, arguments = self._entry_for(args, kwargs)
+        return table_of(entry.before, entry.program, State(entry.program, arguments), arguments, runs)
+
+    def _entry_for(self, args: Any, kwargs: Any) -> tuple[Entry, tuple[Tensor, ...]]:
+        tensors: list[Tensor] = []
+        signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
+        if signature is not None:
+            for entry in signature.entries:
+                if entry.guards.difference() is None:
+                    return entry, tuple(tensors)
+        raise RuntimeError(f"{name_of(self.fn)} has no program for these arguments; call it until it is replayed")
+
     # ---------------------------------------------------------------- recording
 
     def _record(
@@ -200,7 +248,7 @@ class CompiledFunction(Caller):
             reach.add(o, "an argument")
         guards = Guards(reach)
         capture = _capture.Capture()
-        states = (random.getstate(), np.random.get_state()[1:3])
+        states = random_states()
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
         try:
@@ -212,11 +260,10 @@ class CompiledFunction(Caller):
             try:
                 known = [t for t, _ in reach.tensors.values()]
                 program = Reader(capture, arguments, known, result).read()
-                now = (random.getstate(), np.random.get_state()[1:3])
-                if now[0] != states[0]:
-                    raise Unfit("Python's random numbers are drawn inside", lasting=True)
-                if now[1][1] != states[1][1] or (now[1][0] != states[1][0]).any():
-                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True)
+                for name, before, now in zip(("Python", "NumPy"), states, random_states(), strict=True):
+                    if before != now:
+                        # NumPy loads its generator at its first use: only the next recording can tell.
+                        raise Unfit(f"{name}'s random numbers are drawn inside", lasting=before is not None)
                 changed = guards.difference()
                 if changed is not None:
                     raise Unfit(f"{changed} is changed inside")
@@ -249,6 +296,26 @@ class CompiledFunction(Caller):
             return
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]
+
+
+def random_states() -> tuple[Any, Any]:
+    """Where Python's and NumPy's global generators stand."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is None:
+        return random.getstate(), None
+    state = numpy_random.get_state()
+    return random.getstate(), (state[1].tobytes(), *state[2:])
+
+
+def form_and_contents(o: Any) -> Any:
+    """A result as something to compare: layouts and bytes of its tensors."""
+    if isinstance(o, Tensor):
+        return (*_machine.layout_of(o), contents(o))
+    if isinstance(o, (tuple, list)):
+        return [form_and_contents(x) for x in o]
+    if isinstance(o, dict):
+        return {k: form_and_contents(v) for k, v in o.items()}
+    return repr(o)
 
 
 def name_of(fn: Any) -> str:
@@ -290,4 +357,46 @@ def compile(
         return model
     if not callable(model):
         raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
+    if isinstance(model, Module):
+        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph))
     return CompiledFunction(model, check=check, fullgraph=fullgraph)
+
+
+class CompiledModule(Module):
+    """A module whose calls are recorded and replayed; everything else is the module's own.
+
+    As with PyTorch, `_orig_mod` is that module, and names in `state_dict` begin with it.
+    """
+
+    def __init__(self, module: Module, call: CompiledFunction) -> None:
+        super().__init__()
+        self._orig_mod = module
+        object.__setattr__(self, "_compiled", call)
+        self.training = module.training
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> CompiledModule:
+        super().train(mode)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)
+
+    @property
+    def counters(self) -> Counters:
+        """See `CompiledFunction.counters`."""
+        counters: Counters = self._compiled.counters
+        return counters
+
+    def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
+        """See `CompiledFunction.table`."""
+        found: Table = self._compiled.table(*args, runs=runs, **kwargs)
+        return found

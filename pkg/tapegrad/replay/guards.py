@@ -7,12 +7,15 @@ optimizer's hyperparameter that the program reads from a cell, is no difference.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 import types
 from collections.abc import Iterable
 from typing import Any
 
 from .._tensor import Tensor
+from ._call import Caller
 from ._guards import Snapshot
 
 __all__ = ["Guards", "Reach"]
@@ -51,6 +54,8 @@ class Reach:
     def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
         if isinstance(o, types.FunctionType):
             return self._function(o, name)
+        if isinstance(o, Caller):  # compiled itself: what counts is what it calls
+            return [(o.fn, name)]
         if isinstance(o, types.MethodType):
             return [(o.__self__, name.rpartition(".")[0] or name), (o.__func__, name)]
         if isinstance(o, types.CellType):
@@ -99,8 +104,7 @@ class Reach:
         found: list[tuple[Any, str]] = []
         for cell_name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             found.append((cell, cell_name))
-        names = {n for code in codes_of(f.__code__) for n in code.co_names}
-        used = [n for n in names if n in f.__globals__]
+        used = [n for n in globals_of(f.__code__) if n in f.__globals__]
         for n in sorted(used):
             value = f.__globals__[n]
             found.append((value, n))
@@ -114,6 +118,14 @@ class Reach:
     def _keep(self, container: Any, name: str) -> None:
         self.containers.append(container)
         self.paths.append(name)
+
+
+@functools.cache
+def globals_of(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that a function's code, or a function defined in it, loads."""
+    return tuple(
+        sorted({i.argval for c in codes_of(code) for i in dis.get_instructions(c) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")})
+    )
 
 
 def codes_of(code: types.CodeType) -> list[types.CodeType]:

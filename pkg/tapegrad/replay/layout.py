@@ -27,7 +27,7 @@ from .effects import Made
 from .planning import plan_arena
 from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 
-__all__ = ["lay_out"]
+__all__ = ["lay_out", "write_cells"]
 
 INSTRUCTION_WORDS, FRAME_AT = 32, 8
 ONE_CALL, THREADS, CHUNKS = 0, 1, 2
@@ -55,6 +55,16 @@ class Cells:
         self.numbers, self.group = update
         self.at = at
         self.count = count
+
+
+def write_cells(cells: list[Cells], memory: Any) -> bool:
+    """Puts the hyperparameters where the program reads them; False if it does not serve them."""
+    for cell in cells:
+        values = cell.numbers(cell.group)
+        if values is None or len(values) != cell.count:
+            return False
+        memory.write(cell.at, struct.pack(f"{len(values)}d", *values))
+    return True
 
 
 def calls(step: Step) -> tuple[int, int, int, int, int]:
