@@ -2,12 +2,13 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
 cdef struct Storage:
-    char* ptr           # first byte, 64-byte aligned where we allocated it
+    char* ptr           # first byte, 64-byte aligned where we allocated it and there are more than 16
     int64_t nbytes
     int64_t refs
     int64_t version     # counts in-place changes; shared by views and detach(), not by .data
-    PyObject* owner     # keeps foreign memory alive, or NULL
-    Storage* parent     # the storage whose memory this one shows again (.data), or NULL
+    PyObject* owner     # of memory that is not ours (bucket -1): keeps it alive, or NULL
+    Storage* parent     # of memory that is not ours: the storage that is shown again (.data), or NULL;
+                        # of ours these two words may hold the data
     int64_t bucket      # size class of the cache; -1 for memory that is not ours
     Storage* next       # link of the free list
 
