@@ -24,7 +24,8 @@ from tapegrad.tape._storage cimport (
 )
 from tapegrad.tape._tape cimport (
     ext_params, ext_words, extension, kernel_t, op_row, record, record_drop_saved, record_extend,
-    record_new, record_new_leaf, record_release, record_retain, record_shape, ext_edges,
+    record_extended, record_far, record_near, record_new, record_new_leaf, record_obj, record_ptr, record_release,
+    record_retain, record_saved, record_set_ptr, record_shape, ext_edges,
 )
 
 from tapegrad import dtypes as _dtypes
@@ -489,10 +490,14 @@ cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
 cdef int put_shape(int64_t* r, int ndim, const int64_t* shape) except -1:
     cdef int64_t* out
     cdef int d
+    if ndim == 1:
+        return 0                        # that is REC_NUMEL
     if ndim <= 3:
+        if ndim > 0:
+            record_far(r)
         out = r + REC_SHAPE
     else:
-        if r[REC_EXT] == 0:
+        if not record_extended(r):
             record_extend(r, 0, 0, 0)
         out = extension(r) + EXT_SHAPE
     for d in range(ndim):
@@ -954,15 +959,19 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
                 memcpy(ext_words(ext), plan, sizeof(plan))
         else:
             slot = <char*>(r + REC_PARAM)
-        memcpy(slot, packed, param_bytes)
+        if param_bytes:
+            record_near(r)
+            memcpy(slot, packed, param_bytes)
         put_shape(r, nd, shape)
         for k in range(n):
             if ts[k] == NULL:
-                memcpy(slot + offset, &scalars[k], 8)
-                if need & (1 << k):     # PyTorch saves such a number as a tensor, and frees it
-                    r[REC_FLAGS] |= FLAG_SAVES
-                r[REC_PTR + k] = <int64_t><uintptr_t>(slot + offset)
-                r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
+                if need & (1 << k):
+                    record_near(r)
+                    memcpy(slot + offset, &scalars[k], 8)
+                    if slot + offset != <char*>(r + REC_PARAM):
+                        record_set_ptr(r, k, <int64_t><uintptr_t>(slot + offset))
+                    # PyTorch saves such a number as a tensor, and frees it.
+                    r[REC_FLAGS] |= FLAG_SAVES | <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
                 offset += 8
                 continue
             t = <Tensor>ts[k]
@@ -997,8 +1006,10 @@ cdef Tensor pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object
 
 cdef inline void save(int64_t* r, int k, Tensor t) noexcept:
     storage_retain(t.st)
+    record_near(r)
     r[REC_SAVED + k] = <int64_t><uintptr_t>t.st
-    r[REC_PTR + k] = <int64_t><uintptr_t>t.data_
+    if t.data_ != t.st.ptr:
+        record_set_ptr(r, k, <int64_t><uintptr_t>t.data_)
     r[REC_VERSIONS + (k >> 1)] |= (t.st.version & 0x7FFFFFFF) << (32 * (k & 1))
     r[REC_FLAGS] |= FLAG_SAVES
 
@@ -1440,7 +1451,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         r[REC_OP] = view_op | (<int64_t>ndim << 16) | (<int64_t>x.dt << 24) | (<int64_t>x.dt << 32)
         r[REC_NUMEL] = out.numel_
         if alias:
-            r[REC_FLAGS] = FLAG_ALIAS
+            r[REC_FLAGS] |= FLAG_ALIAS
         else:
             record_extend(r, 0, VIEW_WORDS, 0)
             w = ext_words(extension(r))
@@ -1659,7 +1670,7 @@ cdef class Tensor:
         elif self.rec < 0:
             return
         r = record(self.rec)
-        if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and r[REC_OBJ] == 0:
+        if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and record_obj(r) == 0:
             return
         set_grad(self.rec, value)
 
@@ -2030,7 +2041,7 @@ def wrap_dim(dim, int ndim):
 
 cdef object grad_of(int64_t i):
     cdef int64_t* r = record(i)
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     if isinstance(obj, Tensor):
@@ -2041,10 +2052,11 @@ cdef object grad_of(int64_t i):
 cdef int set_grad(int64_t i, object value) except -1:
     """Puts the public gradient of a record."""
     cdef int64_t* r = record(i)
-    cdef PyObject* old = <PyObject*><uintptr_t>r[REC_OBJ]
+    cdef PyObject* old = <PyObject*><uintptr_t>record_obj(r)
     if old != NULL and not isinstance(<object>old, Tensor):
         (<Hooks><object>old).grad = value
         return 0
+    record_far(r)
     if value is None:
         r[REC_OBJ] = 0
     else:
@@ -2084,7 +2096,7 @@ def hooks_of(Tensor t not None):
     if i < 0:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     r = record(i)
-    old = <PyObject*><uintptr_t>r[REC_OBJ]
+    old = <PyObject*><uintptr_t>record_obj(r)
     if old != NULL and isinstance(<object>old, Hooks):
         return <object>old
     h = Hooks.__new__(Hooks)
@@ -2092,6 +2104,7 @@ def hooks_of(Tensor t not None):
     h.pre = {}
     h.post = {}
     Py_INCREF(h)
+    record_far(r)
     r[REC_OBJ] = <int64_t><uintptr_t><PyObject*>h
     r[REC_FLAGS] |= FLAG_VISIT
     Py_XDECREF(old)
@@ -2106,7 +2119,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
     cdef int64_t* shape
     cdef int64_t* m
     cdef int64_t e
-    cdef Storage* st = <Storage*><uintptr_t>r[REC_SAVED + k]
+    cdef Storage* st = <Storage*><uintptr_t>record_saved(r, k)
     cdef Tensor t
     cdef int64_t strides[MAX_DIMS]
     cdef int nd, d, dt
@@ -2123,10 +2136,10 @@ cdef Tensor saved_tensor(int64_t i, int k):
         dt = <int>((r[REC_OP] >> 32) & 0xFF)
         if op_row(r[REC_OP] & 0xFFFF)[OP_INPUT_DTYPE + k] >= 0:
             dt = <int>op_row(r[REC_OP] & 0xFFFF)[OP_INPUT_DTYPE + k]
-        if r[REC_EXT] != 0 and has_meta(r):
+        if record_extended(r) and has_meta(r):
             m = extension(r) + EXT_META + k * EXT_META_WORDS
             nd = <int>(m[0] >> 8)
-            t = tensor_over(st, <char*><uintptr_t>r[REC_PTR + k], <int>(m[0] & 0xFF), nd, m + 1, m + 9)
+            t = tensor_over(st, <char*><uintptr_t>record_ptr(r, k), <int>(m[0] & 0xFF), nd, m + 1, m + 9)
             return attach(t, e)
         if e >= 0:
             shape = record_shape(record(e))
@@ -2140,7 +2153,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
     for d in range(nd - 1, -1, -1):
         strides[d] = step
         step *= shape[d]
-    return attach(tensor_over(st, <char*><uintptr_t>r[REC_PTR + k], dt, nd, shape, strides), e)
+    return attach(tensor_over(st, <char*><uintptr_t>record_ptr(r, k), dt, nd, shape, strides), e)
 
 
 cdef inline bint has_meta(int64_t* r) noexcept:
@@ -2234,7 +2247,7 @@ def record_view(int64_t i):
             "shape": tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
             "saved": [None] * 4, "words": (), "params": b"", "aux": None, "version_errors": []}
     for k in range(4):
-        if r[REC_SAVED + k] != 0:
+        if record_saved(r, k) != 0:
             if (((<Storage*><uintptr_t>r[REC_SAVED + k]).version & 0x7FFFFFFF)
                     != (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF):
                 info["version_errors"].append(k)
@@ -2243,8 +2256,8 @@ def record_view(int64_t i):
             dt = <int>((r[REC_OP] >> 32) & 0xFF)
             if op_row(op)[OP_INPUT_DTYPE + k] >= 0:
                 dt = <int>op_row(op)[OP_INPUT_DTYPE + k]
-            info["saved"][k] = scalar_at(<char*><uintptr_t>r[REC_PTR + k], dt)
-    if r[REC_EXT] != 0:
+            info["saved"][k] = scalar_at(<char*><uintptr_t>record_ptr(r, k), dt)
+    if record_extended(r):
         ext = extension(r)
         w = ext_words(ext)
         info["words"] = tuple([w[k] for k in range(ext[EXT_WORDS])])
@@ -2252,7 +2265,7 @@ def record_view(int64_t i):
         if ext[EXT_AUX] != 0:
             info["aux"] = aux_tensor(ext)
     else:
-        info["params"] = (<char*>(r + REC_PARAM))[:8]
+        info["params"] = (<char*>(r + REC_PARAM))[:8] if r[REC_FLAGS] & FLAG_NEAR else bytes(8)
     return info
 
 
@@ -2306,7 +2319,7 @@ def set_record_grad(int64_t i, value):
 def record_hooks(int64_t i):
     """The Hooks of record i, or None."""
     cdef int64_t* r = record(i)
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     return obj if isinstance(obj, Hooks) else None

@@ -18,7 +18,8 @@ from tapegrad._tensor cimport (
 )
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
+    ext_edges, extension, kernel_t, op_row, ops, record, record_extended, record_release, record_retain, record_saved,
+    record_shape, segments,
 )
 
 from tapegrad import _tensor
@@ -544,8 +545,8 @@ cdef int heavy(int64_t* w) except -1:
     cdef int j
     # Another thread's backward through this record may free what it saved, so we hold on to that.
     for j in range(4):
-        held[j] = <Storage*><uintptr_t>r[REC_SAVED + j]
-    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if r[REC_EXT] != 0 else NULL
+        held[j] = <Storage*><uintptr_t>record_saved(r, j)
+    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if record_extended(r) else NULL
     for j in range(5):
         if held[j] != NULL:
             storage_retain(held[j])

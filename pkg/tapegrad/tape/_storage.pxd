@@ -14,6 +14,7 @@ cdef struct Storage:
 
 cdef void* map_pages(size_t n, bint huge) noexcept
 cdef void unmap_pages(void* p, size_t n) noexcept
+cdef void settle_slabs() noexcept
 cdef Storage* storage_new(int64_t nbytes) except NULL
 cdef Storage* storage_try(int64_t nbytes) noexcept
 cdef Storage* storage_wrap(char* ptr, int64_t nbytes, PyObject* owner) except NULL

@@ -84,6 +84,7 @@ cdef enum:
     SLAB_CLASSES = 17                # classes 0..16, up to 1 KiB, are cut from slabs
     TINY = 16                        # bytes of class 0: the words owner and parent of the header
     HUGE = 1 << 22                   # from here blocks are aligned to huge pages
+    SPARE_SLABS = 8                  # empty slabs kept at first
 
 # The start of a slab; the blocks of one class follow. A block finds its slab by its address.
 cdef struct Slab:
@@ -97,8 +98,10 @@ cdef struct Slab:
 
 cdef Slab* rooms[SLAB_CLASSES]
 cdef int64_t slabs = 0
+cdef int64_t class_slabs[SLAB_CLASSES]
 cdef int64_t empty_slabs = 0
-cdef int64_t spare_slabs = 6         # empty slabs kept, all classes together
+cdef int64_t spare_slabs = SPARE_SLABS  # empty slabs kept, all classes together
+cdef int64_t least_empty = 0         # the smallest empty_slabs since settle_slabs was last called
 cdef bint slabs_returned = False     # since the last time one was taken
 
 cdef Storage* buckets[N_BUCKETS]
@@ -165,6 +168,7 @@ cdef Slab* take_slab(int b, int64_t rounded) noexcept:
     global slabs, empty_slabs, spare_slabs, slabs_returned, system_allocations, cached_bytes
     cdef Slab* slab = NULL
     cdef int k
+    class_slabs[b] += 1
     if empty_slabs > 0:
         for k in range(SLAB_CLASSES):
             slab = rooms[k]
@@ -173,11 +177,13 @@ cdef Slab* take_slab(int b, int64_t rounded) noexcept:
             if slab != NULL:
                 unlink_slab(slab)
                 cached_bytes -= slab.cut * class_bytes(k)
+                class_slabs[k] -= 1
                 break
     if slab == NULL:
-        # The first few lie on small pages, which cost only what is touched of them.
-        slab = <Slab*>tg_map(SLAB, slabs >= SLAB_CLASSES)
+        # The first of a class lies on small pages, which cost only what is touched of them.
+        slab = <Slab*>tg_map(SLAB, class_slabs[b] > 1)
         if slab == NULL:
+            class_slabs[b] -= 1
             return NULL
         system_allocations += 1
         slabs += 1
@@ -197,7 +203,7 @@ cdef Slab* take_slab(int b, int64_t rounded) noexcept:
 
 
 cdef inline Storage* slab_take(int b, int64_t rounded) noexcept:
-    global cached_bytes, empty_slabs
+    global cached_bytes, empty_slabs, least_empty
     cdef Slab* slab = rooms[b]
     cdef Storage* s
     if slab == NULL:
@@ -220,6 +226,8 @@ cdef inline Storage* slab_take(int b, int64_t rounded) noexcept:
             s.parent = NULL
     if slab.live == 0:
         empty_slabs -= 1
+        if empty_slabs < least_empty:
+            least_empty = empty_slabs
     slab.live += 1
     if slab.live == slab.room:
         unlink_slab(slab)
@@ -247,9 +255,38 @@ cdef void return_slab(Slab* slab) noexcept:
     unlink_slab(slab)
     cached_bytes -= slab.cut * class_bytes(slab.bucket)
     slabs -= 1
+    class_slabs[slab.bucket] -= 1
     empty_slabs -= 1
     slabs_returned = True
     tg_unmap(<void*>slab, SLAB)
+
+
+cdef void return_empty_slabs(int64_t count) noexcept:
+    """Gives up to so many empty slabs back to the system, which says nothing about the program's ups and downs."""
+    global slabs_returned
+    cdef int b
+    cdef bint returned = slabs_returned
+    cdef Slab* slab
+    cdef Slab* next_slab
+    for b in range(SLAB_CLASSES):
+        slab = rooms[b]
+        while slab != NULL and count > 0:
+            next_slab = slab.next
+            if slab.live == 0:
+                return_slab(slab)
+                count -= 1
+            slab = next_slab
+    slabs_returned = returned
+
+
+cdef void settle_slabs() noexcept:
+    """Called now and then: of what was kept for more and not needed since the last call half goes back."""
+    global spare_slabs, least_empty
+    cdef int64_t surplus = (min(least_empty, spare_slabs - SPARE_SLABS) + 1) // 2
+    if surplus > 0:
+        spare_slabs -= surplus
+        return_empty_slabs(empty_slabs - spare_slabs)
+    least_empty = empty_slabs
 
 
 cdef Storage* storage_try(int64_t nbytes) noexcept:
@@ -398,17 +435,9 @@ cpdef void empty_cache() noexcept:
     cdef int64_t rounded = 0
     cdef Storage* s
     cdef Storage* following
-    cdef Slab* slab
-    cdef Slab* next_slab
-    spare_slabs = 6
-    for b in range(SLAB_CLASSES):
-        slab = rooms[b]
-        while slab != NULL:
-            next_slab = slab.next
-            if slab.live == 0:
-                return_slab(slab)
-            slab = next_slab
-    slabs_returned = False              # asked for, which says nothing about the program's ups and downs
+    spare_slabs = SPARE_SLABS
+    return_empty_slabs(empty_slabs)
+    slabs_returned = False
     for b in range(SLAB_CLASSES, N_BUCKETS):
         s = buckets[b]
         buckets[b] = NULL

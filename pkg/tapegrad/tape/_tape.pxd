@@ -24,6 +24,53 @@ cdef void record_release(int64_t i) noexcept
 cdef void record_drop_saved(int64_t* r) noexcept
 cdef int64_t* record_extend(int64_t* r, int64_t param_bytes, int64_t words, int64_t edges) except NULL
 
+cdef inline void record_near(int64_t* r) noexcept nogil:
+    """Makes the second line of the record valid."""
+    if r[REC_FLAGS] & FLAG_NEAR == 0:
+        r[REC_FLAGS] |= FLAG_NEAR
+        r[REC_SAVED] = 0
+        r[REC_SAVED + 1] = 0
+        r[REC_SAVED + 2] = 0
+        r[REC_SAVED + 3] = 0
+        r[REC_VERSIONS] = 0
+        r[REC_VERSIONS + 1] = 0
+        r[REC_PARAM] = 0
+        r[REC_EXT] = 0
+
+cdef inline void record_far(int64_t* r) noexcept nogil:
+    """Makes the third line of the record valid."""
+    if r[REC_FLAGS] & FLAG_FAR == 0:
+        r[REC_FLAGS] |= FLAG_FAR
+        r[REC_OBJ] = 0
+
+cdef inline bint record_extended(int64_t* r) noexcept nogil:
+    return r[REC_FLAGS] & FLAG_NEAR != 0 and r[REC_EXT] != 0
+
+cdef inline int64_t record_saved(int64_t* r, int k) noexcept nogil:
+    """The storage of saved input k (3: of the result), or 0."""
+    return r[REC_SAVED + k] if r[REC_FLAGS] & FLAG_NEAR else 0
+
+cdef inline int64_t record_obj(int64_t* r) noexcept nogil:
+    return r[REC_OBJ] if r[REC_FLAGS] & FLAG_FAR else 0
+
+cdef inline void record_set_ptr(int64_t* r, int k, int64_t address) noexcept nogil:
+    """Notes an address of saved input k that is not where it would be looked for without."""
+    record_far(r)
+    r[REC_FLAGS] |= <int64_t>1 << (FLAG_PTR_SHIFT + k)
+    r[REC_PTR + k] = address
+
+cdef inline int64_t record_ptr(int64_t* r, int k) noexcept nogil:
+    """The address of saved input k (3: of the result) or of a number, 0 if there is neither."""
+    if (r[REC_FLAGS] >> (FLAG_PTR_SHIFT + k)) & 1:
+        return r[REC_PTR + k]
+    if r[REC_FLAGS] & FLAG_NEAR == 0:
+        return 0
+    if k < 3 and (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + k)) & 1:
+        return <int64_t>(r + REC_PARAM)
+    if r[REC_SAVED + k] != 0:
+        return <int64_t>(<Storage*>r[REC_SAVED + k]).ptr
+    return 0
+
 cdef inline int64_t* extension(int64_t* r) noexcept nogil:
     return <int64_t*>(<Storage*>r[REC_EXT]).ptr
 
@@ -37,6 +84,8 @@ cdef inline int64_t* ext_edges(int64_t* ext) noexcept nogil:
     return ext_words(ext) + ext[EXT_WORDS]
 
 cdef inline int64_t* record_shape(int64_t* r) noexcept nogil:
+    if ((r[REC_OP] >> 16) & 0xFF) == 1:
+        return r + REC_NUMEL
     if ((r[REC_OP] >> 16) & 0xFF) <= 3:
         return r + REC_SHAPE
     return extension(r) + EXT_SHAPE

@@ -24,7 +24,10 @@ from .._layout import (
     EXT_WORDS,
     FLAG_ALIAS,
     FLAG_FREED,
+    FLAG_NEAR,
+    FLAG_PTR_SHIFT,
     FLAG_SAVES,
+    FLAG_SCALAR_SHIFT,
     FLAG_VISIT,
     FRAME_ACC,
     FRAME_AUX,
@@ -250,17 +253,32 @@ def check(s, r):
 def drop_saved(s, r):
     """Frees the saved values of r."""
     if r[REC_FLAGS] & FLAG_SAVES:
+        r[REC_FLAGS] |= FLAG_FREED
         for k in range(4):
             saved = r[REC_SAVED + k]
-            r[REC_SAVED + k] = 0
-            release(s, saved)
+            if saved != 0:
+                r[REC_SAVED + k] = 0
+                release(s, saved)
         if r[REC_EXT] != 0:
             ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
             saved = ext[EXT_AUX]
             ext[EXT_AUX] = 0
             release(s, saved)
-        r[REC_FLAGS] |= FLAG_FREED
     return 0
+
+
+def operand(r, k):
+    """The address of saved input k (3: of the result) or of a number, 0 if there is neither."""
+    flags = r[REC_FLAGS]
+    address = 0
+    if (flags >> (FLAG_PTR_SHIFT + k)) & 1:
+        address = r[REC_PTR + k]
+    elif flags & FLAG_NEAR:
+        if k < 3 and (flags >> (FLAG_SCALAR_SHIFT + k)) & 1:
+            address = address_of(r) + REC_PARAM * 8
+        elif r[REC_SAVED + k] != 0:
+            address = pointer(r[REC_SAVED + k], int64)[STORAGE_PTR]
+    return address
 
 
 def needed(s, e):
@@ -356,16 +374,16 @@ def prepare(s, r, row, k, e, t):
     for j in range(3):
         f[FRAME_STEP + j] = (r[REC_OP] >> (48 + j)) & 1
         if kind == KIND_POINTWISE:
-            f[FRAME_IN + j] = r[REC_PTR + j]
+            f[FRAME_IN + j] = operand(r, j)
         elif (row[OP_NEEDS + k] >> j) & 1:
-            f[FRAME_IN + place] = r[REC_PTR + j]  # just the inputs that this kernel reads
+            f[FRAME_IN + place] = operand(r, j)  # just the inputs that this kernel reads
             place += 1
-    f[FRAME_Y] = r[REC_PTR + 3]
+    f[FRAME_Y] = operand(r, 3)
     f[FRAME_AUX] = 0
     f[FRAME_BLAS] = s[SWEEP_BLAS]
     if row[OP_FLAGS] & OPFLAG_VARIADIC:
         f[FRAME_IN] = k
-    if r[REC_EXT] != 0:
+    if r[REC_FLAGS] & FLAG_NEAR and r[REC_EXT] != 0:
         words = pointer(r[REC_EXT], int64)[STORAGE_PTR]
         ext = pointer(words, int64)
         f[FRAME_PARAMS] = words + EXT_BODY * 8
