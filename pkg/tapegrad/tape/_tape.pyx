@@ -29,6 +29,7 @@ cdef int64_t op_table[MAX_OPS * OP_WORDS]
 
 cdef int64_t** segments = segment_table
 cdef int64_t* ops = op_table
+cdef list op_names = []
 
 # Per segment: live records, records ever used (from the front), first free one of these, links of the
 # list of segments with room.
@@ -351,3 +352,13 @@ def get_op(int64_t op, int64_t word):
 def settle_now():
     """Ends the window over which it is seen how much of the kept memory is needed; for tests."""
     settle()
+
+
+def set_op_names(list names):
+    """Names by op number, for messages and nodes."""
+    global op_names
+    op_names = names
+
+
+cdef object op_name(int64_t op):
+    return op_names[op]
