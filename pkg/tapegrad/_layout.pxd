@@ -48,10 +48,10 @@ cpdef enum:
     REC_REFS = 3            # Tensors and live records that hold this record's result
     REC_NUMEL = 4
     REC_EDGE = 5            # records of the inputs, -1 where no gradient flows
-    REC_SAVED = 262144      # storages of the saved inputs, then of the saved result
+    REC_SAVED = 262144      # storages of the saved inputs, then of the saved result; or 0
     REC_VERSIONS = 262148   # their versions when saved, 32 bits each, two words
     REC_PARAM = 262150      # up to eight bytes of parameters, or a Python number among the inputs
-    REC_EXT = 262151        # storage of the extension block, or 0
+    REC_EXT = 262151        # storage of the extension block, if FLAG_EXTENDED
     REC_PTR = 524288        # addresses of their first elements, four words; see FLAG_PTR_SHIFT
     REC_SHAPE = 524292      # the result's shape where it has two or three dimensions
     REC_OBJ = 524295        # Python object: .grad of a leaf, node of hooks; or 0
@@ -68,6 +68,7 @@ cpdef enum:
     FLAG_FAR = 2048         # the third line of the record is in use
     FLAG_PTR_SHIFT = 12     # bits 12..15: the address of input i is in REC_PTR; else it is that of the storage,
                             # or of REC_PARAM for a number
+    FLAG_EXTENDED = 65536   # there is an extension block
 
     # The extension block of a record, for what does not fit.
     EXT_AUX = 0             # storage of the second result, or 0

@@ -36,7 +36,6 @@ cdef inline void record_near(int64_t* r) noexcept nogil:
         r[REC_VERSIONS] = 0
         r[REC_VERSIONS + 1] = 0
         r[REC_PARAM] = 0
-        r[REC_EXT] = 0
 
 cdef inline void record_far(int64_t* r) noexcept nogil:
     """Makes the third line of the record valid."""
@@ -45,7 +44,7 @@ cdef inline void record_far(int64_t* r) noexcept nogil:
         r[REC_OBJ] = 0
 
 cdef inline bint record_extended(int64_t* r) noexcept nogil:
-    return r[REC_FLAGS] & FLAG_NEAR != 0 and r[REC_EXT] != 0
+    return r[REC_FLAGS] & FLAG_EXTENDED != 0
 
 cdef inline int64_t record_saved(int64_t* r, int k) noexcept nogil:
     """The storage of saved input k (3: of the result), or 0."""

@@ -245,6 +245,7 @@ cdef int64_t* record_extend(int64_t* r, int64_t param_bytes, int64_t words, int6
     ext[EXT_WORDS] = words
     ext[EXT_EDGES] = edges
     record_near(r)
+    r[REC_FLAGS] |= FLAG_EXTENDED
     r[REC_EXT] = <int64_t><uintptr_t>s
     return ext
 
@@ -259,7 +260,7 @@ cdef void record_drop_saved(int64_t* r) noexcept:
         if s != 0:
             r[REC_SAVED + i] = 0
             storage_release(<Storage*><uintptr_t>s)
-    if r[REC_EXT] != 0:
+    if record_extended(r):
         ext = extension(r)
         s = ext[EXT_AUX]
         if s != 0:
@@ -287,7 +288,7 @@ cdef void record_release(int64_t i) noexcept:
             e = r[REC_EDGE + k]
             if e >= 0:
                 pending = drop_edge(e, pending)
-        if r[REC_FLAGS] & FLAG_SAVES:
+        if r[REC_FLAGS] & (FLAG_SAVES | FLAG_FREED) == FLAG_SAVES:
             record_drop_saved(r)
         if record_extended(r):
             ext = extension(r)

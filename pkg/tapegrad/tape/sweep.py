@@ -23,6 +23,7 @@ from .._layout import (
     EXT_PARAMS,
     EXT_WORDS,
     FLAG_ALIAS,
+    FLAG_EXTENDED,
     FLAG_FREED,
     FLAG_NEAR,
     FLAG_PTR_SHIFT,
@@ -259,7 +260,7 @@ def drop_saved(s, r):
             if saved != 0:
                 r[REC_SAVED + k] = 0
                 release(s, saved)
-        if r[REC_EXT] != 0:
+        if r[REC_FLAGS] & FLAG_EXTENDED:
             ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
             saved = ext[EXT_AUX]
             ext[EXT_AUX] = 0
@@ -383,7 +384,7 @@ def prepare(s, r, row, k, e, t):
     f[FRAME_BLAS] = s[SWEEP_BLAS]
     if row[OP_FLAGS] & OPFLAG_VARIADIC:
         f[FRAME_IN] = k
-    if r[REC_FLAGS] & FLAG_NEAR and r[REC_EXT] != 0:
+    if r[REC_FLAGS] & FLAG_EXTENDED:
         words = pointer(r[REC_EXT], int64)[STORAGE_PTR]
         ext = pointer(words, int64)
         f[FRAME_PARAMS] = words + EXT_BODY * 8
