@@ -14,7 +14,7 @@ from tapegrad._tensor cimport (
 from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
 from tapegrad.tape._tape cimport (
     ext_params, ext_words, extension, kernel_t, op_name, op_row, record, record_extend, record_near, record_new,
-    record_retain, record_set_ptr,
+    record_retain, record_saves, record_set_edge, record_set_ptr,
 )
 
 
@@ -321,14 +321,15 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
                     if slot + offset != <char*>(r + REC_PARAM):
                         record_set_ptr(r, k, <int64_t><uintptr_t>(slot + offset))
                     # PyTorch saves such a number as a tensor, and frees it.
-                    r[REC_FLAGS] |= FLAG_SAVES | <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
+                    record_saves(r)
+                    r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
                 offset += 8
                 continue
             t = <Tensor>ts[k]
             if t.requires and row[OP_DERIVATIVE + k] != DERIVATIVE_NONE:
                 e = edge_of(t)
                 record_retain(e)
-                r[REC_EDGE + k] = e
+                record_set_edge(r, k, e)
             if need & (1 << k):
                 if k == 0 and cloned:
                     t = k0
@@ -340,7 +341,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         if need & 8:
             save(r, 3, out)
             if inplace is not None:
-                r[REC_VERSIONS + 1] += <int64_t>1 << 32
+                r[REC_MORE_VERSIONS] += <int64_t>1 << 32
         if inplace is None:
             out.rec = i
             out.requires = True

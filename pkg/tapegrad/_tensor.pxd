@@ -3,9 +3,7 @@ from libc.stdint cimport int64_t, uintptr_t
 
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport Storage, storage_retain
-from tapegrad.tape._tape cimport (
-    extension, record_extend, record_extended, record_far, record_near, record_set_ptr,
-)
+from tapegrad.tape._tape cimport extension, record_extend, record_extended, record_far, record_save
 
 cdef class Tensor:
     cdef Storage* st
@@ -102,12 +100,7 @@ cdef inline bint same_shape(Tensor a, Tensor b) noexcept:
 cdef inline void save(int64_t* r, int k, Tensor t) noexcept:
     """Keeps the data of t in place k of record r (3: its result)."""
     storage_retain(t.st)
-    record_near(r)
-    r[REC_SAVED + k] = <int64_t><uintptr_t>t.st
-    if t.data_ != t.st.ptr:
-        record_set_ptr(r, k, <int64_t><uintptr_t>t.data_)
-    r[REC_VERSIONS + (k >> 1)] |= (t.st.version & 0x7FFFFFFF) << (32 * (k & 1))
-    r[REC_FLAGS] |= FLAG_SAVES
+    record_save(r, k, t.st, <int64_t><uintptr_t>t.data_, t.st.version)
 
 cdef inline void put_meta(int64_t* ext, int k, Tensor t) noexcept:
     """Writes the dtype, shape and strides of saved input k into the extension block."""

@@ -17,7 +17,7 @@ from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
 from tapegrad.tape._tape cimport (
     ext_words, extension, op_name, op_row, record, record_extend, record_far, record_new, record_new_leaf, record_obj,
-    record_release, record_retain,
+    record_release, record_retain, record_set_edge,
 )
 
 from tapegrad import dtypes as _dtypes
@@ -254,7 +254,7 @@ cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
     cdef int64_t i = record_new_leaf()
     cdef int64_t* r = record(i)
     r[REC_OP] = (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
-    r[REC_FLAGS] = FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
+    r[REC_FLAGS] |= FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
     r[REC_NUMEL] = t.numel_
     put_shape(r, t.ndim_, t.shape_)
     t.rec = i
@@ -321,7 +321,7 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     put_shape(r, t.ndim_, t.shape_)
     put_geometry(ext_words(extension(r)), t, base)
     record_retain(e)
-    r[REC_EDGE] = e
+    record_set_edge(r, 0, e)
     return i
 
 
@@ -371,8 +371,8 @@ cdef int rebase(Tensor t, int64_t i) except -1:
     put_geometry(ext_words(extension(r)), t, base)
     if old >= 0:
         record_retain(old)
-        r[REC_EDGE] = old
-    r[REC_EDGE + 1] = i                 # the reference moves into the edge
+        record_set_edge(r, 0, old)
+    record_set_edge(r, 1, i)            # the reference moves into the edge
     set_history(base, j)
     base.history += 1
     refresh(t)
@@ -500,7 +500,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
             w[VIEW_OFFSET] = goffset
         put_shape(r, ndim, shape)
         record_retain(e)
-        r[REC_EDGE] = e
+        record_set_edge(r, 0, e)
         out.rec = i
         out.requires = True
     return out

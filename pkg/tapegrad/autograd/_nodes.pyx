@@ -9,8 +9,8 @@ from tapegrad._layout cimport *
 from tapegrad._tensor cimport Hooks, Tensor, edge_of, grad_of, set_grad, tensor_over
 from tapegrad.tape._storage cimport Storage
 from tapegrad.tape._tape cimport (
-    ext_edges, ext_params, ext_words, extension, op_name, op_row, record, record_drop_saved, record_extended,
-    record_obj, record_ptr, record_release, record_retain, record_saved, record_shape,
+    ext_edges, ext_params, ext_words, extension, op_name, op_row, record, record_drop_saved, record_edge, record_extended,
+    record_obj, record_ptr, record_release, record_retain, record_saved, record_shape, record_version,
 )
 
 
@@ -33,7 +33,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
         nd = <int>((r[REC_OP] >> 16) & 0xFF)
         dt = <int>((r[REC_OP] >> 24) & 0xFF)
     else:
-        e = r[REC_EDGE + k]
+        e = record_edge(r, k)
         dt = <int>((r[REC_OP] >> 32) & 0xFF)
         if op_row(r[REC_OP] & 0xFFFF)[OP_INPUT_DTYPE + k] >= 0:
             dt = <int>op_row(r[REC_OP] & 0xFFFF)[OP_INPUT_DTYPE + k]
@@ -112,7 +112,7 @@ cdef class Node:
         if op_row(op)[OP_FLAGS] & OPFLAG_VARIADIC:
             ext = extension(r)
             return [ext_edges(ext)[k] for k in range(ext[EXT_EDGES])]
-        return [r[REC_EDGE + k] for k in range(op_row(op)[OP_INPUTS])]
+        return [record_edge(r, k) for k in range(op_row(op)[OP_INPUTS])]
 
     def __repr__(self):
         return f"<{self.name()} object at {hex(<uintptr_t><PyObject*>self)}>"
@@ -143,14 +143,13 @@ def record_view(int64_t i):
     cdef int64_t* ext
     cdef int64_t* w
     cdef int k, dt
-    info = {"op": op, "flags": r[REC_FLAGS], "numel": r[REC_NUMEL], "dt": <int>((r[REC_OP] >> 24) & 0xFF),
+    info = {"op": op, "flags": r[REC_FLAGS] & 0xFFFFFFFF, "numel": r[REC_NUMEL], "dt": <int>((r[REC_OP] >> 24) & 0xFF),
             "compute": <int>((r[REC_OP] >> 32) & 0xFF),
             "shape": tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
             "saved": [None] * 4, "words": (), "params": b"", "aux": None, "version_errors": []}
     for k in range(4):
         if record_saved(r, k) != 0:
-            if (((<Storage*><uintptr_t>r[REC_SAVED + k]).version & 0x7FFFFFFF)
-                    != (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF):
+            if (<Storage*><uintptr_t>record_saved(r, k)).version & 0x7FFFFFFF != record_version(r, k):
                 info["version_errors"].append(k)
             info["saved"][k] = saved_tensor(i, k)
         elif k < 3 and (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + k)) & 1:
@@ -185,7 +184,7 @@ cdef Tensor aux_tensor(int64_t* ext):
 def record_info(int64_t i):
     """(sequence number, flags, shape, dtype index) of record i."""
     cdef int64_t* r = record(i)
-    return (r[REC_SEQ], r[REC_FLAGS], tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
+    return (r[REC_SEQ], r[REC_FLAGS] & 0xFFFFFFFF, tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
             <int>((r[REC_OP] >> 24) & 0xFF))
 
 

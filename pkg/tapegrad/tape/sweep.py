@@ -60,9 +60,12 @@ from .._layout import (
     OP_NEEDS,
     OP_WORDS,
     OPFLAG_VARIADIC,
-    REC_EDGE,
+    REC_EDGE_2,
+    REC_EDGES,
     REC_EXT,
     REC_FLAGS,
+    REC_MORE_SAVED,
+    REC_MORE_VERSIONS,
     REC_NUMEL,
     REC_OP,
     REC_PARAM,
@@ -235,16 +238,26 @@ def take_next(s):
     return flags
 
 
+def edge(r, k):
+    """The record of input k (of an op that is not variadic), or -1."""
+    if k == 0:
+        return (r[REC_EDGES] << 32) >> 32
+    if k == 1:
+        return r[REC_EDGES] >> 32
+    return r[REC_EDGE_2] if r[REC_FLAGS] & FLAG_NEAR else -1
+
+
 def check(s, r):
     """A status if the saved values of r are gone or were changed."""
     if r[REC_FLAGS] & FLAG_SAVES:
         if r[REC_FLAGS] & FLAG_FREED:
             return SWEEP_FREED
-        for k in range(4):
-            saved = r[REC_SAVED + k]
+        for k in range(4 if r[REC_FLAGS] & FLAG_NEAR else 2):
+            saved = r[REC_SAVED + k] if k < 2 else r[REC_MORE_SAVED + k - 2]
             if saved != 0:
                 now = pointer(saved, int64)[STORAGE_VERSION] & 0x7FFFFFFF
-                then = (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF
+                versions = r[REC_VERSIONS] if k < 2 else r[REC_MORE_VERSIONS]
+                then = (versions >> (32 * (k & 1))) & 0x7FFFFFFF
                 if now != then:
                     s[SWEEP_DETAIL] = k
                     return SWEEP_VERSION
@@ -255,10 +268,11 @@ def drop_saved(s, r):
     """Frees the saved values of r."""
     if r[REC_FLAGS] & FLAG_SAVES:
         r[REC_FLAGS] |= FLAG_FREED
-        for k in range(4):
-            saved = r[REC_SAVED + k]
+        for k in range(4 if r[REC_FLAGS] & FLAG_NEAR else 2):
+            word = REC_SAVED + k if k < 2 else REC_MORE_SAVED + k - 2
+            saved = r[word]
             if saved != 0:
-                r[REC_SAVED + k] = 0
+                r[word] = 0
                 release(s, saved)
         if r[REC_FLAGS] & FLAG_EXTENDED:
             ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
@@ -271,15 +285,19 @@ def drop_saved(s, r):
 def operand(r, k):
     """The address of saved input k (3: of the result) or of a number, 0 if there is neither."""
     flags = r[REC_FLAGS]
-    address = 0
     if (flags >> (FLAG_PTR_SHIFT + k)) & 1:
-        address = r[REC_PTR + k]
+        return r[REC_PTR + k]
+    if k < 3 and (flags >> (FLAG_SCALAR_SHIFT + k)) & 1:
+        return address_of(r) + REC_PARAM * 8
+    saved = 0
+    if k < 2:
+        if flags & FLAG_SAVES:
+            saved = r[REC_SAVED + k]
     elif flags & FLAG_NEAR:
-        if k < 3 and (flags >> (FLAG_SCALAR_SHIFT + k)) & 1:
-            address = address_of(r) + REC_PARAM * 8
-        elif r[REC_SAVED + k] != 0:
-            address = pointer(r[REC_SAVED + k], int64)[STORAGE_PTR]
-    return address
+        saved = r[REC_MORE_SAVED + k - 2]
+    if saved != 0:
+        return pointer(saved, int64)[STORAGE_PTR]
+    return 0
 
 
 def needed(s, e):
@@ -434,7 +452,7 @@ def sweep(s, _lo, _hi):
         r = at(s, s[SWEEP_REC])
         row = pointer(s[SWEEP_OPS] + (r[REC_OP] & 0xFFFF) * OP_WORDS * 8, int64)
         n = row[OP_INPUTS]
-        edges = address_of(r) + REC_EDGE * 8
+        edges = 0
         variadic = row[OP_FLAGS] & OPFLAG_VARIADIC
         if variadic:
             ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
@@ -446,7 +464,7 @@ def sweep(s, _lo, _hi):
                 return status
         while s[SWEEP_INPUT] < n:
             k = s[SWEEP_INPUT]
-            e = pointer(edges, int64)[k]
+            e = pointer(edges, int64)[k] if variadic else edge(r, k)
             if e >= 0:
                 t = at(s, e)
                 derivative = row[OP_DERIVATIVE + (0 if variadic else k)]
