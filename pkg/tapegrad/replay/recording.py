@@ -520,9 +520,10 @@ class Reader:
         order = sorted(found, key=lambda i: found[i][0][COPY_SEQ])
         self.stamp_of = {i: n for n, i in enumerate(order)}
         for i in order:
-            self.records.append(self._record(*found[i], expected))
+            self.records.append(self._record(found[i], expected))
 
-    def _record(self, words: Any, extension: Any, edges: list[int], address: int, expected: Counter[int]) -> Record:
+    def _record(self, copy: Any, expected: Counter[int]) -> Record:
+        words, extension, edges, address = copy
         out = list(words)
         kinds: list[tuple[int, int, Any]] = []
         for n, e in enumerate(edges):
