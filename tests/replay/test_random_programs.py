@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections import Counter
 from types import SimpleNamespace as namespace
 
 import pytest
@@ -69,7 +70,7 @@ def flat(v, n):
     return v.reshape(-1)[: rows * n].reshape(rows, n)
 
 
-def instruction(w, code, values):
+def instruction(w, code, values, given):
     """One more value, or a change of one."""
     kind, which, i, j = code
     a, b = values[i % len(values)], values[j % len(values)]
@@ -115,7 +116,7 @@ def instruction(w, code, values):
             INPLACE[j % len(INPLACE)](target, b.sum())
         return target
     if kind == "overwrite":  # a value that others may have saved: eager code raises, and so must the compiled
-        if a.requires_grad and a.is_leaf or any(a is t for t in w.given):
+        if a.requires_grad and a.is_leaf or any(a is t for t in given):
             return a.detach() + 1
         return INPLACE[which % len(INPLACE)](a, b.detach().sum())
     if kind == "random":
@@ -154,13 +155,12 @@ def step_of(w, program):
     """The function: values from instructions, a loss, its backward pass, an update."""
 
     def step(x, y):
-        w.given = [x, y]
         values = [x, w.layers[0].weight, w.state[0], y]
         if program.zero == "before":
             w.optimizer.zero_grad(set_to_none=program.to_none)
         values.append(w.layers[0](x if x.shape[-1] == 4 else flat(x, 4)))
         for code in program.codes:
-            values.append(instruction(w, code, values))
+            values.append(instruction(w, code, values, (x, y)))
         loss = sum((v.float().sum() * 0.01).tanh() for v in values[-program.last :])
         loss = loss + F.cross_entropy(values[4], torch.zeros(len(values[4]), dtype=torch.int64)) if program.last % 2 else loss
         if program.backward and loss.requires_grad:
@@ -173,7 +173,6 @@ def step_of(w, program):
                 w.optimizer.step()
             if program.zero == "after":
                 w.optimizer.zero_grad(set_to_none=program.to_none)
-        w.given = []
         return [loss, (loss, {"v": values[-1]}), [loss, values[-2], values[-1]], loss.detach(), None][program.result % 5]
 
     return step
@@ -189,7 +188,7 @@ def make(program):
             lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.5, dampening=0.1, weight_decay=0.01),
         ][program.optimizer % 5]()  # fmt: skip
         w = world(
-            layers=layers, optimizer=optimizer, state=[torch.zeros(3), torch.ones(2, 2)[1]], given=[],
+            layers=layers, optimizer=optimizer, state=[torch.zeros(3), torch.ones(2, 2)[1]],
             generator=torch.Generator().manual_seed(3),
         )  # fmt: skip
         w.step = step_of(w, program)
@@ -281,6 +280,7 @@ def happen(twins, event, k, rows):
 
 
 TALLY = {"calls": 0, "replayed": 0, "programs": 0, "errors": 0}
+REASONS: Counter[str] = Counter()
 END = [0.0]
 
 
@@ -311,11 +311,12 @@ def run_one(program, events):
         TALLY["calls"] += len(events)
         TALLY["programs"] += 1
         TALLY["replayed"] += twins.counters.replayed
+        REASONS.update(twins.counters.reasons)
 
 
 @pytest.mark.slow
 def test_random_programs():
     END[0] = time.monotonic() + SECONDS
     run()
-    print(TALLY)
+    print(TALLY, REASONS.most_common(40))
     assert TALLY["replayed"] > TALLY["calls"] // 20, TALLY
