@@ -119,6 +119,10 @@ cdef void make_plan(
             plan[PLAN_OUT + j * MAX_DIMS] = 0
         m = 1
     plan[PLAN_NDIM] = m
+    if _capture.active:                 # recordings are compared word by word: no garbage behind the dimensions used
+        for j in range(PLAN_SHAPE, PLAN_WORDS):
+            if (j - PLAN_SHAPE) % MAX_DIMS >= m:
+                plan[j] = 0
 
 
 cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object params):

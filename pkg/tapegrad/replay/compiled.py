@@ -76,12 +76,33 @@ class Entry:
         return made[0]
 
 
+class Pending:
+    """A recording that waits for another one like it, with what would let it run."""
+
+    def __init__(self, program: Program, guards: Guards) -> None:
+        self.program = program
+        self.guards = guards
+        self.outside = [_machine.Guarded(t) for t in program.effects.guarded]
+        for step in program.steps:
+            if step.update is not None:
+                numbers, group = step.update
+                guards.cells[id(group)] = numbers.keys
+
+    def fits(self) -> bool:
+        """Whether, for all that can be seen, a call made now does what was recorded."""
+        return (
+            self.guards.difference() is None
+            and all(g.check() for g in self.outside)
+            and all(x.entry is None or (x.tensor.grad is not None) == x.entry for x in self.program.effects.leaves)
+        )
+
+
 class Signature:
     """Calls with arguments of one form: their programs, and why there is none."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.previous: Program | None = None
+        self.pending: list[Pending] = []
         self.recordings = 0
         self.failures = 0
         self.eager: str | None = None
@@ -185,7 +206,7 @@ class CompiledFunction(Caller):
         """Eager from now on, with one warning."""
         message = f"{why}{where(line, self.fn)}"
         signature.eager = why
-        signature.previous = None
+        signature.pending.clear()
         signature.entries.clear()
         self.forget_fast()
         if self.fullgraph:
@@ -247,6 +268,7 @@ class CompiledFunction(Caller):
         for o in others:
             reach.add(o, "an argument")
         guards = Guards(reach)
+        expected = [p for p in signature.pending if p.fits()]
         capture = _capture.Capture()
         states = random_states()
         if not capture.begin():
@@ -268,32 +290,40 @@ class CompiledFunction(Caller):
                 if changed is not None:
                     raise Unfit(f"{changed} is changed inside")
             except Unfit as unfit:
-                signature.previous = None
+                signature.pending.clear()
                 signature.failures += 1
                 if unfit.lasting or signature.failures >= MOST_FAILURES:
                     self._give_up(signature, unfit.why, unfit.line)
                 return result
         finally:
             capture.release()
-        self._confirm(signature, program, guards)
+        self._confirm(signature, program, guards, expected)
         return result
 
-    def _confirm(self, signature: Signature, program: Program, guards: Guards) -> None:
-        """The second recording in a row that is the same becomes a program."""
-        previous, signature.previous = signature.previous, program
-        if previous is None:
-            return
-        found = difference(previous, program)
-        if found is not None:
-            signature.failures += 1
-            if signature.failures >= MOST_FAILURES:
-                self._give_up(signature, *found)
-            return
-        signature.previous = None
-        signature.failures = 0
+    def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
+        """A recording becomes a program if the ones that could have run in its place are the same.
+
+        Where none could (gradients that are there in every other call only, say), it waits for its like.
+        """
         if signature.recordings > MOST_RECORDINGS:
             self._give_up(signature, "its guards keep failing", None)
             return
+        confirmed = None
+        for pending in expected:
+            signature.pending.remove(pending)
+            found = difference(pending.program, program)
+            if found is not None:
+                signature.failures += 1
+                if signature.failures >= MOST_FAILURES:
+                    self._give_up(signature, *found)
+                    return
+            elif confirmed is None:
+                confirmed = pending
+        if confirmed is None or len(expected) > 1:
+            signature.pending.append(Pending(program, guards))
+            del signature.pending[:-MOST_PROGRAMS]
+            return
+        signature.failures = 0
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]
 

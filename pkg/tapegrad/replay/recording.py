@@ -236,9 +236,8 @@ class Reader:
             self.position.append(len(steps))
             kind, line = entry[0], entry[-1]
             if kind == "kernel":
-                step = self._kernel(entry)
+                step = self._kernel(entry, generators.get(at))
                 step.update = updates.get(at)
-                step.generator = generators.get(at)
                 steps.append(step)
             elif kind == "copy":
                 _, out, source, nbytes, _ = entry
@@ -254,7 +253,7 @@ class Reader:
         self.buffers[b.number] = b
         return copy_step(out, Operand(b.number, 0), len(data), line)
 
-    def _kernel(self, entry: Any) -> Step:
+    def _kernel(self, entry: Any, generator: Any) -> Step:
         (_, op, role, layout, dt, address, items, raw, reads, writes, words, params, table, values, line) = entry
         row = OPS[op]
         frame = FRAME.unpack(raw)
@@ -278,7 +277,7 @@ class Reader:
             op, role, layout, dt, address, items, tuple(kept), operands,
             frozenset(w for w in range(FRAME_WORDS) if reads >> w & 1),
             frozenset(w for w in range(FRAME_WORDS) if writes >> w & 1),
-            words=words, params=params, scalars=self._scalars(row, dt, values), line=line,
+            words=words, params=params, scalars=self._scalars(row, dt, values), generator=generator, line=line,
         )  # fmt: skip
         if table is not None:
             addresses = struct.unpack(f"{len(table) // 8}q", table)
@@ -287,7 +286,7 @@ class Reader:
             step.table_size = len(addresses)
         elif row.name.startswith("update_"):
             self._update_table(step, frame[FRAME_N], row.name.removeprefix("update_"))
-        if row.kind == KIND_STRUCTURED:
+        if row.kind == KIND_STRUCTURED and generator is None:  # draws have no planning call
             step.plan = _machine.plan_call(address, raw, words, params, table, FRAME_IN)
         return step
 
