@@ -22,8 +22,9 @@ import warnings
 
 import numpy as np
 import tapegrad as torch
-from fuzz_programs import PROGRAMS, Unchanged
+from fuzz_programs import PROGRAMS
 from fuzz_values import argument, tensor, use
+from unchanged import Unchanged
 
 CALL_LIMIT = 60  # seconds for one call: on a busy machine a kernel may take ten to compile
 MEMORY = 6 << 30  # address space: sizes that cannot be had must fail at once
@@ -105,12 +106,12 @@ def one_call(r, targets, log):
     log(label, args, kwargs)
     if f is None:
         return
-    arguments = Unchanged([args, list(kwargs.values())])
+    arguments = Unchanged(args, kwargs)
     try:
         result = f(*args, **kwargs)
     except Exception as error:
         if name not in CHANGES_BEFORE_IT_FAILS:
-            for change in arguments.check():
+            for change in arguments.differences():
                 call = f"{[describe(a) for a in args]} { {k: describe(v) for k, v in kwargs.items()} }"
                 changed.setdefault(label, f"{label} {call} raised {error!r:.200} and changed {change}")
         raise

@@ -312,51 +312,5 @@ def modules(r, log):
                 module.load_state_dict(torch.load(io.BytesIO(buffer.getvalue())))
 
 
-# ---------------------------------------------------------------- what an error leaves
-
-
-def state_of(t):
-    """All that can be seen of a tensor: values, layout, history, gradient."""
-    if t.__class__ is not torch.Tensor:
-        return None
-    grad = t.grad if t.is_leaf else None
-    return (
-        t.detach().numpy().tobytes() if t.numel() < 100000 else b"", tuple(t.shape), t.stride(), t.dtype, t._version,
-        t.requires_grad, t.is_leaf, t.grad_fn, None if grad is None else (id(grad), grad.detach().numpy().tobytes()),
-    )  # fmt: skip
-
-
-def tensors_in(value, depth=0):
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)) and depth < 3:
-        for item in value:
-            yield from tensors_in(item, depth + 1)
-
-
-class Unchanged:
-    """Holds what the arguments of a call are, and the random generator's state; `check` compares."""
-
-    def __init__(self, values):
-        self.tensors = list(tensors_in(values))
-        self.before = [state_of(t) for t in self.tensors]
-        self.random = torch.get_rng_state().numpy().tobytes()
-        self.mode = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
-
-    def check(self):
-        """What is not as it was: nothing, or one line for each difference."""
-        for t, before in zip(self.tensors, self.before, strict=True):
-            after = state_of(t)
-            if after != before:
-                names = ("values", "shape", "stride", "dtype", "version", "requires_grad", "is_leaf", "grad_fn", "grad")
-                yield "an argument's " + ", ".join(
-                    f"{n} {a!r:.60} -> {b!r:.60}" for n, a, b in zip(names, before, after, strict=True) if a != b
-                )
-        if torch.get_rng_state().numpy().tobytes() != self.random:
-            yield "the generator's state"
-        if (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()) != self.mode:
-            yield "a mode"
-
-
 PROGRAMS = (files, optimizing, loading, modules)
 
