@@ -12,8 +12,14 @@ modules = {
         "tapegrad._layout",
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",
+        "tapegrad.tape._execute",
+        "tapegrad._elements",
         "tapegrad._tensor",
         "tapegrad._views",
+        "tapegrad._arrays",
+        "tapegrad._pointwise",
+        "tapegrad._structured",
+        "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
     )
 }

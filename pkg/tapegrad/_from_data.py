@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import _tensor
+from ._arrays import from_numpy
 from ._default_dtype import check_dtype, get_default_dtype
 from ._device import require_cpu
-from ._tensor import Tensor, from_numpy
+from ._tensor import Tensor
 from .dtypes import dtype, float64, from_numpy_dtype
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "scalar_tensor", "tensor"]

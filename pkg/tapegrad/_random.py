@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import _tensor
+from . import _structured, _tensor
+from ._arrays import from_numpy
 from ._default_dtype import check_dtype
 from ._device import require_cpu
 from ._generator import Generator, default_generator
-from ._tensor import Tensor, from_numpy
+from ._tensor import Tensor
 from .dtypes import dtype, int64
 from .ops import random as draws
 from .ops.random import Draw
@@ -46,7 +47,7 @@ def _fill(out: Tensor, draw: Draw, generator: Any, inputs: tuple[Tensor, ...] = 
         return out
     words = b"".join(w.to_bytes(8, "little", signed=True) for w in draw.words)
     with g.lock:
-        _tensor.run_kernel(
+        _structured.run_kernel(
             BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
         )
     return out

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from . import _tensor, native
+from . import _structured, native
 from ._tensor import Tensor
 from .ops import optimizer
 from .ops.registry import BY_NAME
-from .tape import _storage, _tape
+from .tape import _execute, _storage, _tape
 
 
 def get_num_threads() -> int:
@@ -26,13 +26,13 @@ def set_num_threads(n: int) -> None:
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
     native.set_num_threads(n)
-    _tensor.set_hook("n_threads", native.get_num_threads())
+    _execute.set_hook("n_threads", native.get_num_threads())
 
 
 def _multi_tensor_update(name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...]) -> bool:
     """One native optimizer update; False, with nothing written, if the tensors are not uniform."""
     update = optimizer.UPDATES[name]
-    done: bool = _tensor.multi_tensor_update(
+    done: bool = _structured.multi_tensor_update(
         BY_NAME["update_" + name].id, columns, params, update.writes, update.columns[-1] == "step"
     )
     return done

@@ -7,17 +7,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _default_dtype, _factories, _from_data, _indexing, _random, _tensor, autograd, native
+from . import (
+    _arrays,
+    _default_dtype,
+    _factories,
+    _from_data,
+    _indexing,
+    _pointwise,  # noqa: F401 (gives Tensor its recorder)
+    _random,
+    _structured,
+    _tensor,
+    autograd,
+    native,
+)
 from ._functions import arithmetic, shapes, tables
 from ._functions.base import FUNCTIONS, METHODS
 from ._tensor import Tensor
 from ._tensor_str import format_tensor
-from .autograd import _engine
+from .autograd import _engine, _nodes
 from .dtypes import DTYPES
 from .ops import optimizer, views  # noqa: F401 (their declarations fill the registry)
 from .ops.comparison import CASTS
 from .ops.registry import BY_NAME, OPS, kernel, kernel_error, pointwise_ops
-from .tape import _tape
+from .tape import _execute, _tape
 from .tape.sweep import sweep
 
 # The operators in the order of Tensor's table; None where a function chooses the op.
@@ -32,14 +44,14 @@ def _register_ops() -> None:
         for word, value in op.row():
             _tape.set_op(op.id, word, value)
         if op.rule is not None:
-            op.run = _tensor.Runner(op)
-    _tensor.set_op_names([op.name for op in OPS])
+            op.run = _structured.Runner(op)
+    _tape.set_op_names([op.name for op in OPS])
 
 
 def _kernel(op: int, role: int, layout: int, dt: int) -> int:
     address = kernel(op, role, layout, dt)
     if OPS[op].blas:
-        _tensor.set_hook("blas_table", native.blas_table(DTYPES[dt]))
+        _execute.set_hook("blas_table", native.blas_table(DTYPES[dt]))
     return address
 
 
@@ -60,11 +72,14 @@ def _format(t: Tensor) -> str:
 
 
 def _connect() -> None:
+    give = _execute.set_hook
+    give("compile_kernel", _kernel)
+    give("kernel_error", kernel_error)
+    give("run_parallel", native.run_parallel)
+    native.threads.when_changed(lambda n: give("n_threads", n))
     set_hook = _tensor.set_hook
-    set_hook("compile_kernel", _kernel)
-    set_hook("kernel_error", kernel_error)
-    set_hook("run_parallel", native.run_parallel)
-    native.threads.when_changed(lambda n: set_hook("n_threads", n))
+    set_hook("array_of", _arrays.array_of)
+    set_hook("make_node", _nodes.node_of_record)
     set_hook("index_get", _indexing.get)
     set_hook("index_set", _indexing.set_)
     set_hook("matrix_product", FUNCTIONS["matmul"])
@@ -83,7 +98,7 @@ def _connect() -> None:
     _tensor.set_operator(4, -1, arithmetic.floor_divide)
     _tensor.set_operator(5, -1, arithmetic.remainder)
     _tensor.set_operator(6, -1, arithmetic.pow)
-    _engine.set_sweep(_load_sweep, BY_NAME["add"].id, [op.name for op in OPS])
+    _engine.set_sweep(_load_sweep, BY_NAME["add"].id)
 
 
 def _new_like(make: Any) -> Any:

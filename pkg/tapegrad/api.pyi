@@ -21,7 +21,7 @@ from ._runtime import empty_cache as empty_cache
 from ._factories import empty_like as empty_like
 from ._modes import enable_grad as enable_grad
 from ._factories import eye as eye
-from ._tensor import from_numpy as from_numpy
+from ._arrays import from_numpy as from_numpy
 from ._factories import full as full
 from ._factories import full_like as full_like
 from ._default_dtype import get_default_dtype as get_default_dtype

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tapegrad as tg
 from ops.derive import check_same, numpy, rng_for, tensor, threads
-from tapegrad import _runtime, _tensor
+from tapegrad import _runtime, _structured
 from tapegrad.dtypes import DTYPES, float32
 from tapegrad.ops.optimizer import UPDATES
 from tapegrad.ops.random_draw import Draw
@@ -127,7 +127,7 @@ def test_draws(op: Op) -> None:
                 out = tensor(np.full(shape, 7, compute.numpy))
                 version = out._version
                 if n:
-                    _tensor.run_kernel(op.id, compute.index, out, inputs, (), packed, generator.address, True)
+                    _structured.run_kernel(op.id, compute.index, out, inputs, (), packed, generator.address, True)
                     assert out._version == version + 1
                 want = drawn(name, words, n, options["params"], p)
                 what = f"{compute.name} {options}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import _tensor
+from .. import _arrays, _tensor
 from .._device import device, require_cpu
 from .._tensor import Tensor
 from ..dtypes import bool_, dtype, float32, float64, int32, int64, uint8
@@ -118,7 +118,7 @@ def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
 
 
 def _rebuild(array: Any, requires_grad: bool) -> Tensor:
-    return _tensor.clone(_tensor.from_numpy(array)).requires_grad_(requires_grad)
+    return _tensor.clone(_arrays.from_numpy(array)).requires_grad_(requires_grad)
 
 
 def reduce_ex(self: Tensor, protocol: Any) -> tuple[Any, ...]:

@@ -12,16 +12,18 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcpy
 
+from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
-    Tensor, edge_of, execute, grad_mode, itemsizes, kernel_of, pointwise, tensor_over,
+    Tensor, clone, edge_of, grad_mode, grad_of, pointwise, set_grad, set_grad_mode, tensor_over,
 )
+from tapegrad.autograd._nodes cimport make_node, record_hooks
+from tapegrad.tape._execute cimport blas_table, execute, kernel_of
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, op_row, ops, record, record_release, record_retain, record_shape, segments,
+    ext_edges, extension, kernel_t, op_name, op_row, ops, record, record_release, record_retain, record_shape, segments,
 )
 
-from tapegrad import _tensor
 from tapegrad.tape import _storage as _storage_module
 
 cdef int64_t alloc_address, release_address
@@ -29,15 +31,13 @@ alloc_address, release_address = _storage_module.addresses()
 cdef kernel_t sweep_kernel = NULL
 cdef object load_sweep = None
 cdef int64_t add_op = -1
-cdef list op_names = []
 
 
-def set_sweep(loader, int64_t add, list names):
+def set_sweep(loader, int64_t add):
     """Gives the engine a function that loads the sweep, and the op that adds gradients."""
-    global load_sweep, add_op, op_names
+    global load_sweep, add_op
     load_sweep = loader
     add_op = add
-    op_names = names
 
 
 cdef inline int64_t home_of(int64_t i, int64_t mask) noexcept:
@@ -314,11 +314,11 @@ cdef int add_into(Tensor a, Tensor b) except -1:
     cdef bint mode = grad_mode()
     p[0] = <PyObject*>a
     p[1] = <PyObject*>b
-    _tensor._set_grad_enabled(False)
+    set_grad_mode(False)
     try:
         pointwise(add_op, 2, p, a, None)
     finally:
-        _tensor._set_grad_enabled(mode)
+        set_grad_mode(mode)
     return 0
 
 
@@ -353,7 +353,7 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t n, address
     cdef int64_t* r = record(i)
-    held = _tensor.record_grad(i)
+    held = grad_of(i)
     if held is None:
         if g.refs == 1 and g.bucket >= 0:
             new = gradient_tensor(i, g)
@@ -362,9 +362,9 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
             memcpy(copy.ptr, g.ptr, g.nbytes)
             new = gradient_tensor(i, copy)
             storage_release(copy)
-        held = _tensor.record_grad(i)
+        held = grad_of(i)
         if held is None:                # making an object can let other threads run
-            _tensor.set_record_grad(i, new)
+            set_grad(i, new)
             return 0
     there = <Tensor>held
     n = there.numel_
@@ -397,12 +397,12 @@ cdef Storage* grad_storage(Tensor g) except NULL:
         storage_retain(g.st)
         return g.st
     if not g.contig:
-        mode = _tensor.is_grad_enabled()
-        _tensor._set_grad_enabled(False)
+        mode = grad_mode()
+        set_grad_mode(False)
         try:
-            c = _tensor.clone(g)
+            c = clone(g)
         finally:
-            _tensor._set_grad_enabled(mode)
+            set_grad_mode(mode)
     st = storage_new(c.numel_ * itemsizes[c.dt])
     memcpy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
     return st
@@ -417,11 +417,11 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
     cdef Storage* replaced
     cdef Tensor t
     cdef bint mode
-    hooks = _tensor.record_hooks(i)
+    hooks = record_hooks(i)
     record_retain(i)
     mode = grad_mode()
     if hooks is not None and mode:
-        _tensor._set_grad_enabled(False)    # what hooks compute is not recorded
+        set_grad_mode(False)    # what hooks compute is not recorded
     try:
         if w[SWEEP_DETAIL] & ENTRY_GOES_ON:
             # As in PyTorch: before the hooks where the sweep goes on from here, else after them.
@@ -443,10 +443,10 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
             results[wanted[i]] = gradient_tensor(i, g)
         if r[REC_FLAGS] & FLAG_RETAIN and accumulates:
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
-            held = _tensor.record_grad(i)
+            held = grad_of(i)
             t = gradient_tensor(i, g)
             if held is None:
-                _tensor.set_record_grad(i, _tensor.clone(t))
+                set_grad(i, clone(t))
             else:
                 add_into(<Tensor>held, t)
         if r[REC_FLAGS] & FLAG_LEAF:
@@ -461,7 +461,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
             w[SWEEP_STAGE] = STAGE_POP
     finally:
         if mode:
-            _tensor._set_grad_enabled(True)
+            set_grad_mode(True)
         record_release(i)
     return 0
 
@@ -478,7 +478,7 @@ cdef object fail(int64_t status, int64_t* w):
     cdef int64_t* r = record(w[SWEEP_REC])
     cdef int64_t op = r[REC_OP] & 0xFFFF
     cdef Storage* st
-    name = op_names[op]
+    name = op_name(op)
     if status == SWEEP_FREED:
         raise RuntimeError(
             "Trying to backward through the graph a second time (or directly access saved tensors after they have "
@@ -492,7 +492,7 @@ cdef object fail(int64_t status, int64_t* w):
         what = "its result" if k == 3 else f"its input {k}"
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
-            f"{what}, saved by {_tensor.node_of_record(w[SWEEP_REC]).name()}, is at version {st.version}; expected "
+            f"{what}, saved by {make_node(w[SWEEP_REC]).name()}, is at version {st.version}; expected "
             f"version {then} instead. Hint: change a copy (.clone()) or use an out-of-place operation.")
     if status == SWEEP_FAILED:
         raise RuntimeError(f"the backward kernel of {name} failed")
@@ -507,7 +507,7 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
         sweep_kernel = <kernel_t><uintptr_t><int64_t>load_sweep()
     if w[SWEEP_TABLE_CAP] == 0:
         s.grow()
-    w[SWEEP_BLAS] = _tensor.get_blas_table()
+    w[SWEEP_BLAS] = blas_table
     while True:
         status = sweep_kernel(w, 0, 0)
         if status == SWEEP_DONE:
@@ -522,7 +522,7 @@ cdef int run(Sweep s, dict wanted, list results, bint accumulates) except -1:
             else:
                 rest = word - OP_BACKWARD
                 kernel_of(op, word, <int>(1 + (rest >> 4)), <int>((rest >> 3) & 1), <int>(rest & 7))
-                w[SWEEP_BLAS] = _tensor.get_blas_table()
+                w[SWEEP_BLAS] = blas_table
                 still_there(w)
         elif status == SWEEP_GROW:
             s.grow()

@@ -11,11 +11,11 @@ import struct
 from types import SimpleNamespace
 from typing import Any
 
-from .. import _tensor
 from .._layout import FLAG_ALIAS, FLAG_FREED, FLAG_LEAF, FLAG_REQUIRES, FLAG_RETAIN, KIND_POINTWISE
 from .._tensor import Tensor
 from ..dtypes import DTYPES
 from ..ops.registry import IDENTITY, NOT_IMPLEMENTED, OPS, Op
+from . import _nodes
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
@@ -46,8 +46,8 @@ def _params(op: Op, info: dict[str, Any]) -> tuple[float, ...]:
 
 def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
     """(edge, gradient) for every input of record i that a gradient flows to."""
-    node = _tensor.node_of_record(i)
-    info = _tensor.record_view(i)
+    node = _nodes.node_of_record(i)
+    info = _nodes.record_view(i)
     op = OPS[info["op"]]
     if info["flags"] & FLAG_FREED:
         raise RuntimeError(FREED)
@@ -62,7 +62,7 @@ def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
     for k, e in enumerate(node.edges()):
         if e < 0:
             continue
-        _, _, shape, dt = _tensor.record_info(e)
+        _, _, shape, dt = _nodes.record_info(e)
         if op.kind == KIND_POINTWISE:
             d = op.derivatives[k]
             if d is None:
@@ -114,19 +114,19 @@ def backward(
             return
         pending[i] = g
         if i not in held:
-            held[i] = _tensor.node_of_record(i)
-        heapq.heappush(order, (-_tensor.record_info(i)[0], i))
+            held[i] = _nodes.node_of_record(i)
+        heapq.heappush(order, (-_nodes.record_info(i)[0], i))
 
-    starts = [_tensor.edge_index(t) for t in roots]
+    starts = [_nodes.edge_index(t) for t in roots]
     wanted: dict[int, Tensor | None] = {}
     needed: set[int] | None = None
     targets: list[int] = []
     if inputs is not None:
         for t in inputs:
-            i = _tensor.edge_index(t)
+            i = _nodes.edge_index(t)
             targets.append(i)
             wanted[i] = None
-            held[i] = _tensor.node_of_record(i)
+            held[i] = _nodes.node_of_record(i)
         needed = _leading_to(set(wanted), starts)
     for i, g in zip(starts, grads, strict=True):
         if needed is None or i in needed:
@@ -134,9 +134,9 @@ def backward(
     while order:
         _, i = heapq.heappop(order)
         g = pending.pop(i)
-        _, flags, _, _ = _tensor.record_info(i)
-        hooks = _tensor.record_hooks(i)
-        goes_on = i in wanted and any(e in (needed or ()) for e in _tensor.node_of_record(i).edges())
+        _, flags, _, _ = _nodes.record_info(i)
+        hooks = _nodes.record_hooks(i)
+        goes_on = i in wanted and any(e in (needed or ()) for e in _nodes.node_of_record(i).edges())
         if goes_on:
             wanted[i] = g  # before the hooks, as in PyTorch
         if hooks is not None:
@@ -147,8 +147,8 @@ def backward(
         if i in wanted and not goes_on:
             wanted[i] = g
         if flags & FLAG_RETAIN or (accumulates and flags & FLAG_LEAF and flags & FLAG_REQUIRES):
-            there = _tensor.record_grad(i)
-            _tensor.set_record_grad(i, g if there is None else there + g)
+            there = _nodes.record_grad(i)
+            _nodes.set_record_grad(i, g if there is None else there + g)
             if hooks is not None and flags & FLAG_LEAF:
                 for after in list(hooks.post.values()):
                     after()
@@ -158,7 +158,7 @@ def backward(
             if needed is None or e in needed:
                 deliver(e, gx)
         if not keep:
-            _tensor.drop_saved(i)
+            _nodes.drop_saved(i)
     return None if inputs is None else [wanted[i] for i in targets]
 
 
@@ -176,17 +176,17 @@ def _checked(answer: Any, g: Tensor) -> Tensor:
 
 def _leading_to(wanted: set[int], starts: list[int]) -> set[int]:
     """The records between the starts and the wanted ones, both included."""
-    lowest = min(_tensor.record_info(i)[0] for i in wanted)
+    lowest = min(_nodes.record_info(i)[0] for i in wanted)
     edges: dict[int, list[int]] = {}
     pending = list(starts)
     while pending:
         i = pending.pop()
-        if i in edges or _tensor.record_info(i)[0] < lowest:
+        if i in edges or _nodes.record_info(i)[0] < lowest:
             continue
-        edges[i] = [e for e in _tensor.node_of_record(i).edges() if e >= 0]
+        edges[i] = [e for e in _nodes.node_of_record(i).edges() if e >= 0]
         pending += edges[i]
     needed: set[int] = set()
-    for i in sorted(edges, key=lambda i: _tensor.record_info(i)[0]):
+    for i in sorted(edges, key=lambda i: _nodes.record_info(i)[0]):
         if i in wanted or any(e in needed for e in edges[i]):
             needed.add(i)
     return needed

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _tensor
+from .. import _arrays, _tensor
 from .._tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
@@ -143,7 +143,7 @@ def gradgradcheck(
     rng = np.random.default_rng(0)
     if grad_outputs is None:
         drawn = (rng.standard_normal(tuple(y.shape)).astype(y.dtype.numpy) for y in outputs)
-        seeds = [_tensor.from_numpy(numbers).requires_grad_() for numbers in drawn]
+        seeds = [_arrays.from_numpy(numbers).requires_grad_() for numbers in drawn]
     else:
         seeds = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
     count = len(args)

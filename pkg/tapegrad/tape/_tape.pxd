@@ -18,6 +18,7 @@ cdef inline int64_t* op_row(int64_t op) noexcept nogil:
 cdef inline void record_retain(int64_t i) noexcept:
     record(i)[REC_REFS] += 1
 
+cdef object op_name(int64_t op)
 cdef int64_t record_new() except -1
 cdef int64_t record_new_leaf() except -1
 cdef void record_release(int64_t i) noexcept

@@ -26,6 +26,7 @@ cdef int64_t op_table[MAX_OPS * OP_WORDS]
 
 cdef int64_t** segments = segment_table
 cdef int64_t* ops = op_table
+cdef list op_names = []
 
 # Per segment: live records, records ever used (from the front), first free one of these, links of the
 # list of segments with room.
@@ -298,3 +299,13 @@ def get_op(int64_t op, int64_t word):
     if not (0 <= op < MAX_OPS and 0 <= word < OP_WORDS):
         raise IndexError("no such word in the op table")
     return op_table[op * OP_WORDS + word]
+
+
+def set_op_names(list names):
+    """Names by op number, for messages and nodes."""
+    global op_names
+    op_names = names
+
+
+cdef object op_name(int64_t op):
+    return op_names[op]

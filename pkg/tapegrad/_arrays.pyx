@@ -1,0 +1,87 @@
+"""NumPy arrays and tensors over the same memory, in both directions."""
+
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uintptr_t
+
+import numpy as np
+
+from tapegrad._elements cimport itemsizes
+from tapegrad._layout cimport *
+from tapegrad._tensor cimport Tensor, tensor_over
+from tapegrad.tape._storage cimport Storage, storage_release, storage_retain, storage_wrap
+
+from tapegrad import dtypes as _dtypes
+
+cdef tuple type_strings = tuple(t.numpy.str for t in _dtypes.DTYPES)
+
+
+def from_numpy(array):
+    """The tensor that shares memory with a NumPy array; changes show in both.
+
+    The array may have any non-negative strides that are multiples of the element size. Raises
+    TypeError for other objects and for element types without a counterpart, ValueError for
+    negative strides, RuntimeError for more than eight dimensions.
+
+    >>> import numpy as np, tapegrad as torch
+    >>> a = np.zeros(3, dtype=np.float32)
+    >>> t = torch.from_numpy(a); t[0] = 5.0; a
+    array([5., 0., 0.], dtype=float32)
+    """
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t strides[MAX_DIMS]
+    cdef int d
+    cdef Storage* st
+    cdef Tensor t
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    dt = _dtypes.from_numpy_dtype(array.dtype)
+    if array.ndim > MAX_DIMS:
+        raise RuntimeError(f"tapegrad tensors have at most {MAX_DIMS} dimensions, got {array.ndim}")
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. "
+            "Conversion between byte orders is currently not supported.")
+    size = dt.itemsize
+    for d in range(array.ndim):
+        step = array.strides[d]
+        if step < 0:
+            raise ValueError(
+                "At least one stride in the given numpy array is negative, and tensors with negative "
+                "strides are not currently supported. (You can probably work around this by making a copy "
+                " of your array  with array.copy().) ")
+        if step % size:
+            raise ValueError("given numpy array strides not a multiple of the element byte size. "
+                             "Copy the numpy array to reallocate the memory.")
+        shape[d] = array.shape[d]
+        strides[d] = step // size
+    address = array.__array_interface__["data"][0]
+    st = storage_wrap(<char*><uintptr_t>address, array.nbytes, <PyObject*>array)
+    t = tensor_over(st, <char*><uintptr_t>address, dt.index, array.ndim, shape, strides)
+    storage_release(st)
+    return t
+
+
+cdef class _Keep:
+    """Holds a storage for a NumPy array made over its memory."""
+    cdef Storage* st
+    cdef readonly dict __array_interface__
+
+    def __dealloc__(self):
+        if self.st != NULL:
+            storage_release(self.st)
+
+
+def array_of(Tensor t not None):
+    """The NumPy array over a tensor's memory, which it keeps alive."""
+    cdef _Keep keep = _Keep.__new__(_Keep)
+    cdef int64_t size = itemsizes[t.dt]
+    storage_retain(t.st)
+    keep.st = t.st
+    keep.__array_interface__ = {
+        "version": 3,
+        "shape": tuple([t.shape_[d] for d in range(t.ndim_)]),
+        "strides": tuple([t.strides_[d] * size for d in range(t.ndim_)]),
+        "typestr": type_strings[t.dt],
+        "data": (<int64_t><uintptr_t>t.data_, False),
+    }
+    return np.asarray(keep)

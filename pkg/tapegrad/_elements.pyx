@@ -1,0 +1,83 @@
+"""Elements: sizes and promotion of the dtypes as tables, Python numbers to and from memory."""
+
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_Check
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+import numpy as np
+
+from tapegrad._layout cimport *
+
+from tapegrad import dtypes as _dtypes
+
+cdef int64_t[MAX_DTYPES] itemsizes
+cdef int[MAX_DTYPES] category
+cdef int[MAX_DTYPES][MAX_DTYPES] promotion
+
+for _t in _dtypes.DTYPES:
+    itemsizes[_t.index] = _t.itemsize
+    category[_t.index] = _t.category
+    for _u in _dtypes.DTYPES:
+        promotion[_t.index][_u.index] = _dtypes.promote_types(_t, _u).index
+
+_TYPE_NAMES = ("Float", "Double", "Long", "Int", "Byte", "Bool")
+_INDICES = (_dtypes.float32, _dtypes.float64, _dtypes.int64, _dtypes.int32, _dtypes.uint8, _dtypes.bool_)
+if [_t.index for _t in _INDICES] != [FLOAT32, FLOAT64, INT64, INT32, UINT8, BOOL]:
+    raise ImportError("the numbers of the dtypes do not fit dtypes.py")
+
+
+cdef object type_name(int dt):
+    return _TYPE_NAMES[dt]
+
+
+cdef int classify_foreign(object o) except -2:
+    """`classify` for what is no Python number."""
+    if isinstance(o, np.bool_):
+        return 0
+    if isinstance(o, np.integer):
+        return 1
+    if isinstance(o, np.floating):
+        return 2
+    return -1
+
+
+cdef int store_scalar(object value, int dt, char* out) except -1:
+    """A Python number as one element of this dtype."""
+    cdef double x
+    cdef int overflow = 0
+    cdef int64_t i
+    if dt == FLOAT32 or dt == FLOAT64:
+        if PyFloat_Check(value):
+            x = PyFloat_AS_DOUBLE(value)
+        elif PyLong_Check(value):
+            x = PyLong_AsDouble(value)
+        else:
+            x = float(value)
+        if dt == FLOAT32:
+            (<float*>out)[0] = <float>x
+        else:
+            (<double*>out)[0] = x
+        return 0
+    if dt == BOOL:
+        (<uint8_t*>out)[0] = 1 if value else 0
+        return 0
+    if PyFloat_Check(value):
+        x = PyFloat_AS_DOUBLE(value)
+        if not (-9223372036854775808.0 <= x < 9223372036854775808.0):
+            raise RuntimeError(f"value cannot be converted to type {type_name(dt)} without overflow")
+        i = <int64_t>x
+    else:
+        i = PyLong_AsLongLongAndOverflow(int(value), &overflow)
+        if overflow:
+            raise OverflowError("int too big to convert")
+    if dt == INT64:
+        (<int64_t*>out)[0] = i
+    elif dt == INT32:
+        if i < -2147483648 or i > 2147483647:
+            raise RuntimeError("value cannot be converted to type int without overflow")
+        (<int32_t*>out)[0] = <int32_t>i
+    else:
+        if i < -255 or i > 255:
+            raise RuntimeError("value cannot be converted to type uint8_t without overflow")
+        (<uint8_t*>out)[0] = <uint8_t>i
+    return 0

@@ -1,0 +1,3 @@
+from typing import Any
+
+def set_hook(name: str, value: Any) -> None: ...
