@@ -16,6 +16,7 @@ import random
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -236,6 +237,8 @@ def main():
     r = random.Random(seed)
     torch.manual_seed(seed)
     targets = functions()
+    folder = tempfile.TemporaryDirectory()  # for what is saved under a random name
+    os.chdir(folder.name)
     start, calls, answered = time.monotonic(), 0, 0
     reasons: dict[str, int] = {}
     sink = io.StringIO()

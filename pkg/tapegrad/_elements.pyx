@@ -1,7 +1,7 @@
 """Elements: sizes and promotion of the dtypes as tables, Python numbers to and from memory."""
 
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
-from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_Check
+from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_AsUnsignedLongLong, PyLong_Check
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
@@ -41,8 +41,9 @@ cdef int classify_foreign(object o) except -2:
     return -1
 
 
-cdef int store_scalar(object value, int dt, char* out) except -1:
-    """A Python number as one element of this dtype."""
+cdef int store_scalar(object value, int dt, bint wraps, char* out) except -1:
+    """A Python number as one element of this dtype; with `wraps` integers keep their low bits, as PyTorch's
+    arithmetic with numbers does, else RuntimeError for one that does not fit."""
     cdef double x
     cdef int overflow = 0
     cdef int64_t i
@@ -67,17 +68,20 @@ cdef int store_scalar(object value, int dt, char* out) except -1:
             raise RuntimeError(f"value cannot be converted to type {type_name(dt)} without overflow")
         i = <int64_t>x
     else:
-        i = PyLong_AsLongLongAndOverflow(int(value), &overflow)
-        if overflow:
+        value = int(value)
+        i = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow > 0 and wraps:
+            i = <int64_t>PyLong_AsUnsignedLongLong(value)
+        elif overflow:
             raise OverflowError("int too big to convert")
     if dt == INT64:
         (<int64_t*>out)[0] = i
     elif dt == INT32:
-        if i < -2147483648 or i > 2147483647:
+        if not wraps and (i < -2147483648 or i > 2147483647):
             raise RuntimeError("value cannot be converted to type int without overflow")
         (<int32_t*>out)[0] = <int32_t>i
     else:
-        if i < -255 or i > 255:
+        if not wraps and (i < -255 or i > 255):
             raise RuntimeError("value cannot be converted to type uint8_t without overflow")
         (<uint8_t*>out)[0] = <uint8_t>i
     return 0

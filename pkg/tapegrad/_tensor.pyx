@@ -20,6 +20,8 @@ from tapegrad.tape._tape cimport (
     record_retain,
 )
 
+import warnings
+
 from tapegrad import dtypes as _dtypes
 from tapegrad._device import CPU
 from tapegrad._size import Size
@@ -505,6 +507,12 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         out.requires = True
     return out
 
+NOT_KEPT = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+    "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, "
+    "use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access "
+    "the leaf Tensor instead.")
+
 
 # ---------------------------------------------------------------- the class
 
@@ -679,10 +687,16 @@ cdef class Tensor:
 
     @property
     def grad(self):
-        """The gradient accumulated by `backward`, or None."""
+        """The gradient accumulated by `backward`, or None.
+
+        UserWarning for the result of an operation that does not keep its gradient.
+        """
         if self.rec < 0:
             return None
-        return grad_of(self.rec)
+        g = grad_of(self.rec)
+        if g is None and record(self.rec)[REC_FLAGS] & (FLAG_LEAF | FLAG_RETAIN) == 0 and needs_grad(self):
+            warnings.warn(NOT_KEPT, UserWarning, stacklevel=1)
+        return g
 
     @grad.setter
     def grad(self, value):
