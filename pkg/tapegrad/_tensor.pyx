@@ -12,7 +12,7 @@ from cpython.type cimport PyType_Modified
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
-from tapegrad._elements cimport category, classify, itemsizes, scalar_at, type_name
+from tapegrad._elements cimport category, classify, itemsizes, scalar_at, store_scalar, type_name
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
 from tapegrad.tape._tape cimport (
@@ -455,9 +455,12 @@ def binary_(int64_t op, Tensor a not None, b):
 def copy_(Tensor self not None, source):
     """self[...] = source (a tensor or a number; converted and broadcast); returns self."""
     cdef PyObject* p[1]
+    cdef char[8] fits
     p[0] = <PyObject*>source
-    if isinstance(source, Tensor) and source is self:
+    if source is self:
         return self
+    if not isinstance(source, Tensor) and classify(source) >= 0:
+        store_scalar(source, self.dt, False, fits)
     return pointwise(cast_op[self.dt], 1, p, self, None)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import api
-from .optimizer import Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
+from .optimizer import Optimizer, ParamsT, Update, check_flags, run_updates, scalar, take_back
 
 __all__ = ["Adam", "AdamW"]
+
+STATE = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
 class Adam(Optimizer):
@@ -102,41 +104,49 @@ class Adam(Optimizer):
             with api.enable_grad():
                 loss = closure()
         state = self.state
-        for group in self.param_groups:
-            amsgrad = group["amsgrad"]
-            columns: tuple[list[api.Tensor], ...] = tuple([] for _ in range(6 if amsgrad else 5))
-            params, grads, means, squares = columns[:4]
-            steps = columns[-1]
-            for p in group["params"]:
-                grad = p.grad
-                if grad is None:
-                    continue
-                own = state[p]
-                if not own:
-                    own["step"] = api.zeros((), dtype=api.float32)
-                    own["exp_avg"] = api.zeros_like(p)
-                    own["exp_avg_sq"] = api.zeros_like(p)
+        updates: list[Update] = []
+        made: list[tuple[api.Tensor, tuple[str, ...]]] = []
+        try:
+            for group in self.param_groups:
+                amsgrad = group["amsgrad"]
+                columns: tuple[list[api.Tensor], ...] = tuple([] for _ in range(6 if amsgrad else 5))
+                params, grads, means, squares = columns[:4]
+                steps = columns[-1]
+                for p in group["params"]:
+                    grad = p.grad
+                    if grad is None:
+                        continue
+                    own = state[p]
+                    if not own:
+                        made.append((p, STATE))
+                        own["step"] = api.zeros((), dtype=api.float32)
+                        own["exp_avg"] = api.zeros_like(p)
+                        own["exp_avg_sq"] = api.zeros_like(p)
+                        if amsgrad:
+                            own["max_exp_avg_sq"] = api.zeros_like(p)
+                    params.append(p)
+                    grads.append(grad)
+                    means.append(own["exp_avg"])
+                    squares.append(own["exp_avg_sq"])
                     if amsgrad:
-                        own["max_exp_avg_sq"] = api.zeros_like(p)
-                params.append(p)
-                grads.append(grad)
-                means.append(own["exp_avg"])
-                squares.append(own["exp_avg_sq"])
-                if amsgrad:
-                    columns[4].append(own["max_exp_avg_sq"])
-                steps.append(own["step"])
-            if params:
-                beta1, beta2 = group["betas"]
-                numbers = (
-                    scalar(group["lr"]),
-                    beta1,
-                    beta2,
-                    group["eps"],
-                    group["weight_decay"],
-                    group["maximize"],
-                    group["decoupled_weight_decay"],
-                )
-                multi_tensor_update("adam_amsgrad" if amsgrad else "adam", columns, numbers)
+                        columns[4].append(own["max_exp_avg_sq"])
+                    steps.append(own["step"])
+                if params:
+                    beta1, beta2 = group["betas"]
+                    numbers = (
+                        scalar(group["lr"]),
+                        beta1,
+                        beta2,
+                        group["eps"],
+                        group["weight_decay"],
+                        group["maximize"],
+                        group["decoupled_weight_decay"],
+                    )
+                    updates.append(("adam_amsgrad" if amsgrad else "adam", columns, numbers))
+            run_updates(updates)
+        except BaseException:
+            take_back(state, made)
+            raise
         return loss
 
 
