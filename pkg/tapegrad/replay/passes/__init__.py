@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..program import Program
+from .dead import remove_dead
 
 __all__ = ["PASSES", "run_passes"]
 
-PASSES: tuple[Callable[[Program], Program], ...] = ()
+PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead,)
 
 
 def run_passes(program: Program) -> Program:
