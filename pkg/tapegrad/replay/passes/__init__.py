@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..program import Program
+from .copies import remove_copies
 from .dead import remove_dead
 
 __all__ = ["PASSES", "run_passes"]
 
-PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead,)
+PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead, remove_copies,)
 
 
 def run_passes(program: Program) -> Program:
