@@ -24,7 +24,7 @@ from .._layout import (
 from ..ops.registry import kernel_error
 from . import _machine
 from .effects import Made
-from .planning import plan_arena
+from .planning import plan_memory
 from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 
 __all__ = ["lay_out", "write_cells"]
@@ -113,13 +113,12 @@ def lay_out(program: Program) -> Any:
             bases.append((1, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
     argument_base = {n: k for k, (s, n, *_) in enumerate(bases) if s == 1}
 
-    offsets, arena_bytes = plan_arena(program)
+    plan = plan_memory(program)
+    offsets = plan.offsets
     constants = {b.number: pool.add(b.source) for b in program.buffers.values() if b.kind == CONSTANT and b.number in touched}
     code: list[list[int]] = []
-    scratch = 0
     for i, step in enumerate(program.steps):
         items, grain, phases, mode, scratch_bytes = calls(step)
-        scratch = max(scratch, scratch_bytes)
         frame = list(step.frame)
         frame[FRAME_GRAIN], frame[FRAME_PHASES], frame[FRAME_SCRATCH_BYTES] = min(grain, 1 << 40), phases, scratch_bytes
         frame[FRAME_BLAS] = _machine.blas_address()
@@ -148,8 +147,8 @@ def lay_out(program: Program) -> Any:
             for n, operand in step.table.items():
                 place(program, base_of, spots, static, (where + 8 * n,), operand)
 
-    arena = _machine.Arena(max(arena_bytes, 1) + ALIGN)
-    scratch_memory = _machine.Arena(scratch + ALIGN)
+    arena = _machine.Arena(max(plan.arena, ALIGN))
+    scratch_memory = _machine.Arena(max(plan.scratch, ALIGN))
     memory = _machine.Arena(len(pool.data) + ALIGN)
 
     def address(o: Operand) -> int:
@@ -170,7 +169,8 @@ def lay_out(program: Program) -> Any:
         code[i][FRAME_AT + word] = memory.address + where
     for i, step in enumerate(program.steps):
         if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
-            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address
+            at = plan.scratch_offsets.get(i)
+            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address if at is None else arena.address + at
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
