@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..dtypes import int32, int64
 from ..native.symbols import (
     ceil,
     fabs,
