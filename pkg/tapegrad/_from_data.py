@@ -125,6 +125,8 @@ def tensor(
         array = np.asarray(data)
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (str, bytes, dict, set)):
         return tensor(list(data), dtype=dtype, requires_grad=requires_grad)
+    elif dtype is not None:
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     else:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
     d = check_dtype("tensor", dtype, from_numpy_dtype(array.dtype) if dtype is None else None)

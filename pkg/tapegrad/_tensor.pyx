@@ -387,7 +387,7 @@ cdef int rebase(Tensor t, int64_t i) except -1:
 # ---------------------------------------------------------------- pointwise ops
 
 cdef object unsupported(int64_t op, int dt):
-    raise RuntimeError(f'"{op_name(op)}" not implemented for \'{type_name(dt)}\'')
+    raise NotImplementedError(f'"{op_name(op)}" not implemented for \'{type_name(dt)}\'')
 
 
 cdef object refuse_saving():
@@ -592,6 +592,8 @@ cdef class Tensor:
         """The sizes, or the size of one dimension; IndexError if there is no such dimension."""
         if dim is None:
             return self.shape
+        if self.ndim_ == 0 and type(dim) is int:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
         return self.shape_[wrap_dim(dim, self.ndim_)]
 
     def stride(self, dim=None):

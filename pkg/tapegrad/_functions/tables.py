@@ -18,7 +18,9 @@ from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
 
 # Functions and methods alike; only functions; only methods.
 _BOTH = {
-    arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),),
+    arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),
+        *("floor", "ceil", "round", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
+    ),
     conversion: ("clone",),
     reductions: ("max", "min", "var", "std", "norm"),
     selection: (
@@ -104,7 +106,7 @@ def _small_methods() -> None:
     for name, t in _CASTS.items():
         METHODS[name] = conversion.caster(t, name)
     METHODS["type"] = conversion.type_
-    METHODS["copy_"] = _tensor.copy_
+    METHODS["copy_"] = conversion.copy_
     METHODS["type_as"] = named(
         lambda self, other: conversion.to(self, other.dtype), "type_as", "Converted to another's dtype."
     )
