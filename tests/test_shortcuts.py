@@ -93,6 +93,47 @@ def test_errors_come_every_time(torch):
             x.sum(axis_of_evil=1)
 
 
+def test_products_and_losses_again_and_again(torch):
+    f = torch.nn.functional
+    random = np.random.default_rng(1)
+    for _ in TWICE:
+        a, b = random.random((3, 4)), random.random((4, 2))
+        x, y = torch.from_numpy(a), torch.from_numpy(b)
+        for product in (x @ y, torch.matmul(x, y), x.mm(y), f.linear(x, torch.from_numpy(b.T.copy()))):
+            np.testing.assert_allclose(product.numpy(), a @ b, rtol=1e-12)
+        np.testing.assert_allclose((x @ y[:, 0]).numpy(), a @ b[:, 0], rtol=1e-12)
+        np.testing.assert_allclose((y.T @ x.T).numpy(), (a @ b).T, rtol=1e-12)
+        np.testing.assert_allclose((x @ torch.ones(5, 4, 2).double()).numpy()[3], a @ np.ones((4, 2)))
+        assert (x.long() @ y.long()).dtype is torch.int64
+        with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+            x @ x
+        for reduction in ("mean", "sum", "none"):
+            expected = (a - a[::-1]) ** 2
+            loss = f.mse_loss(x, torch.from_numpy(a[::-1].copy()), reduction=reduction)
+            wanted = expected if reduction == "none" else getattr(np, reduction)(expected)
+            np.testing.assert_allclose(loss.numpy(), wanted, rtol=1e-12)
+        with pytest.raises(ValueError, match="is not a valid value for reduction"):
+            f.mse_loss(x, x, reduction="average")
+
+
+@pytest.mark.parametrize("ignored", [-100, 1])
+def test_cross_entropy_again_and_again(torch, ignored):
+    random = np.random.default_rng(2)
+    for _ in TWICE:
+        scores, classes = random.random((4, 3)), np.array([0, 1, 2, 1])
+        logs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+        counted = classes != ignored
+        expected = -logs[np.arange(4), classes][counted]
+        x, target = torch.from_numpy(scores), torch.from_numpy(classes)
+        for reduction, wanted in (("mean", expected.mean()), ("sum", expected.sum())):
+            loss = torch.nn.functional.cross_entropy(x, target, ignore_index=ignored, reduction=reduction)
+            assert loss.item() == pytest.approx(wanted)
+        with pytest.raises(IndexError, match="Target 3 is out of bounds"):
+            torch.nn.functional.cross_entropy(x, target + 2, ignore_index=ignored)
+        smoothed = torch.nn.functional.cross_entropy(x, target, label_smoothing=0.5)
+        assert smoothed.item() != pytest.approx(expected.mean())
+
+
 def test_joining_again_and_again(torch):
     for k in TWICE:
         a = torch.full((2, 2), float(k), requires_grad=True)

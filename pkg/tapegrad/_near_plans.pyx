@@ -4,11 +4,13 @@ A call that was made before with inputs of the same layouts and the same other a
 making a Python object. Only the plans met last are held; who misses here has a dictionary or a rule to ask.
 """
 
+from cpython.exc cimport PyErr_Clear
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.ref cimport PyObject
 from cpython.tuple cimport PyTuple_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
@@ -17,6 +19,9 @@ from tapegrad._layout cimport MAX_DIMS
 from tapegrad._tensor cimport Tensor
 
 from tapegrad.dtypes import dtype
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object s, Py_ssize_t* length) noexcept
 
 cdef enum:
     NEAR_PLANS = 64                     # a power of two
@@ -31,6 +36,7 @@ cdef enum:
     KEY_LIST = 6
     KEY_FLOAT = 7
     KEY_DTYPE = 8
+    KEY_STR = 9
 
 
 cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
@@ -39,6 +45,8 @@ cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
     cdef int d, overflow = 0
     cdef int64_t i
     cdef double x
+    cdef const char* text
+    cdef Py_ssize_t length
     if n < 0 or n > KEY_WORDS - 2 - 2 * MAX_DIMS:
         return -1
     if isinstance(o, Tensor):
@@ -87,6 +95,17 @@ cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
         w[n] = <uint64_t>KEY_FLOAT << 60
         memcpy(&w[n + 1], &x, 8)
         return n + 2
+    if PyUnicode_CheckExact(o):
+        text = PyUnicode_AsUTF8AndSize(o, &length)
+        if text == NULL:
+            PyErr_Clear()
+            return -1
+        if length > 16:
+            return -1
+        w[n] = (<uint64_t>KEY_STR << 60) | <uint64_t>length
+        w[n + 1] = w[n + 2] = 0
+        memcpy(&w[n + 1], text, <size_t>length)
+        return n + 3
     if type(o) is dtype:                # these live as long as the process
         w[n] = (<uint64_t>KEY_DTYPE << 60) | <uint64_t><uintptr_t><PyObject*>o
         return n + 1

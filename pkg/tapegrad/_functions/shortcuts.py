@@ -65,6 +65,53 @@ def _joining(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
     return short
 
 
+def _product(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
+    shortcut = Shortcut(function, op)
+
+    @functools.wraps(function)
+    def short(a: Any, b: Any) -> Any:
+        return shortcut(a, b)
+
+    return short
+
+
+def _linear(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
+    shortcut = Shortcut(function, op)
+
+    @functools.wraps(function)
+    def short(x: Any, weight: Any, bias: Any = None) -> Any:
+        return shortcut(x, weight, bias)
+
+    return short
+
+
+def _cross_entropy(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
+    shortcut = Shortcut(function, op)
+
+    @functools.wraps(function)
+    def short(
+        input: Any,
+        target: Any,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> Any:
+        return shortcut(input, target, weight, ignore_index, reduction, label_smoothing)
+
+    return short
+
+
+def _distance(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
+    shortcut = Shortcut(function, op)
+
+    @functools.wraps(function)
+    def short(input: Any, target: Any, reduction: str = "mean") -> Any:
+        return shortcut(input, target, reduction)
+
+    return short
+
+
 def shorten() -> None:
     """Puts the shortcuts in the place of what they stand for."""
     for make, names in (
@@ -75,4 +122,9 @@ def shorten() -> None:
     ):
         for name in names:  # the op that the function ends in has its name
             FUNCTIONS[name] = METHODS[name] = make(FUNCTIONS[name], BY_NAME[name])
+    for name in ("mm", "matmul"):
+        FUNCTIONS[name] = METHODS[name] = _product(FUNCTIONS[name], BY_NAME["mm"])
+    FUNCTIONS["linear"] = _linear(FUNCTIONS["linear"], BY_NAME["linear"])
+    FUNCTIONS["cross_entropy"] = _cross_entropy(FUNCTIONS["cross_entropy"], BY_NAME["cross_entropy"])
+    FUNCTIONS["mse_loss"] = _distance(FUNCTIONS["mse_loss"], BY_NAME["mse_loss"])
     FUNCTIONS["cat"] = _joining(FUNCTIONS["cat"], BY_NAME["cat"])
