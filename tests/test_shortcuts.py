@@ -38,6 +38,23 @@ def test_reductions_again_and_again(torch, name, dim, keepdim):
             assert x.grad.shape == x.shape
 
 
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_extremes_with_places_again_and_again(torch, name):
+    random = np.random.default_rng(3)
+    for _ in TWICE:
+        values = random.random((3, 4))
+        x = torch.from_numpy(values)
+        assert getattr(x, name)().item() == getattr(values, name)()
+        for dim in (0, 1):
+            found = getattr(x, name)(dim)
+            assert found.values.tolist() == getattr(values, name)(dim).tolist()
+            assert found.indices.tolist() == getattr(values, "arg" + name)(dim).tolist()
+        with pytest.raises(IndexError, match="Dimension out of range"):
+            getattr(x, name)(2)
+        with pytest.raises(RuntimeError, match="Expected reduction dim to be specified"):
+            getattr(torch.ones(0, 2), name)()
+
+
 def test_a_dimension_in_a_tensor_counts_by_its_value(torch):
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     for _ in TWICE:
