@@ -17,8 +17,9 @@ from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.tape._execute cimport blas_table
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
+from tapegrad.tape._copies cimport record_copy_in, record_copy_out
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, record, record_copy_in, record_copy_out, record_extend, record_extended, record_new,
+    ext_edges, extension, kernel_t, record, record_extend, record_extended, record_new,
     record_obj, record_refs, record_release, record_retain, record_save, record_set_edge, record_set_ptr, segments,
 )
 
