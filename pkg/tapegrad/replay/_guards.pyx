@@ -11,6 +11,20 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 
+cdef extern from "Python.h":
+    # Without counting references: nothing here lets go of the lock.
+    Py_ssize_t dict_size "PyDict_GET_SIZE"(PyObject* d) noexcept
+    int dict_next "PyDict_Next"(PyObject* d, Py_ssize_t* place, PyObject** key, PyObject** value) noexcept
+    Py_ssize_t list_size "PyList_GET_SIZE"(PyObject* o) noexcept
+    PyObject* list_item "PyList_GET_ITEM"(PyObject* o, Py_ssize_t i) noexcept
+    PyObject* cell_item "PyCell_GET"(PyObject* cell) noexcept
+
+cdef enum:
+    DICT = 0
+    LIST = 1
+    CELL = 2
+
+
 cdef class Snapshot:
     """The entries of dicts and lists as they were, what closure cells held, and single names of namespaces."""
 
@@ -25,12 +39,16 @@ cdef class Snapshot:
             at += 2 * len(container) if isinstance(container, dict) else cell_size(container)
         self.first = <int64_t*>calloc(<size_t>(self.n + 1), 8)
         self.entries = <PyObject**>calloc(<size_t>(at + 1), sizeof(PyObject*))
-        if self.first == NULL or self.entries == NULL:
+        self.held = <PyObject**>calloc(<size_t>(self.n + 1), sizeof(PyObject*))
+        self.kinds = <char*>calloc(<size_t>(self.n + 1), 1)
+        if self.first == NULL or self.entries == NULL or self.held == NULL or self.kinds == NULL:
             raise MemoryError("no memory for the guards of a compiled program")
         at = 0
         for k in range(self.n):
             container = containers[k]
             self.first[k] = at
+            self.held[k] = <PyObject*>container
+            self.kinds[k] = DICT if isinstance(container, dict) else LIST if isinstance(container, list) else CELL
             if isinstance(container, dict):
                 place = 0
                 while PyDict_Next(container, &place, &key, &value):
@@ -62,34 +80,35 @@ cdef class Snapshot:
                 Py_XDECREF(self.entries[k])
         free(self.entries)
         free(self.first)
+        free(self.held)
+        free(self.kinds)
 
     cdef int64_t differs(self, int64_t start):
         """The first container from `start` on that differs, or -1."""
-        cdef int64_t k, at
-        cdef Py_ssize_t place, n
+        cdef int64_t k, at, last
+        cdef Py_ssize_t place
         cdef PyObject* key
         cdef PyObject* value
-        cdef object container
+        cdef PyObject* container
         for k in range(start, self.n):
-            container = <object>PyList_GET_ITEM(self.containers, k)
+            container = self.held[k]
             at = self.first[k]
-            if isinstance(container, dict):
-                if 2 * PyDict_Size(container) != self.first[k + 1] - at:
+            last = self.first[k + 1]
+            if self.kinds[k] == DICT:
+                if 2 * dict_size(container) != last - at:
                     return k
                 place = 0
-                while PyDict_Next(container, &place, &key, &value):
+                while at < last and dict_next(container, &place, &key, &value):
                     if key != self.entries[at] or value != self.entries[at + 1]:
                         return k
                     at += 2
-            elif isinstance(container, list):
-                n = PyList_GET_SIZE(container)
-                if n != self.first[k + 1] - at:
+            elif self.kinds[k] == LIST:
+                if list_size(container) != last - at:
                     return k
-                for place in range(n):
-                    if PyList_GET_ITEM(container, place) != self.entries[at]:
+                for place in range(last - at):
+                    if list_item(container, place) != self.entries[at + place]:
                         return k
-                    at += 1
-            elif cell_value(container) != self.entries[at]:
+            elif cell_item(container) != self.entries[at]:
                 return k
         return -1
 

@@ -19,9 +19,10 @@ from . import _machine, layout
 from ._call import Caller, Form, simple
 from .comparing import difference
 from .guards import Guards, Reach
-from .passes import run_passes
-from .program import Program
 from .inspecting import Table, table_of
+from .passes import run_passes
+from .planning import MemoryPlan, plan_memory
+from .program import Program
 from .recording import Reader, Unfit
 from .state import State, contents
 
@@ -249,6 +250,20 @@ class CompiledFunction(Caller):
         entry, arguments = self._entry_for(args, kwargs)
         return table_of(entry.before, entry.program, State(entry.program, arguments), arguments, runs)
 
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """What the program for these arguments needs in bytes, known before its first run.
+
+        RuntimeError if there is no program for them yet.
+
+        >>> import tapegrad as torch
+        >>> f = torch.compile(lambda x: (x * 2).sum())
+        >>> for _ in range(2):
+        ...     y = f(torch.ones(4))
+        >>> f.memory(torch.ones(4)).peak > 0
+        True
+        """
+        return plan_memory(self._entry_for(args, kwargs)[0].program)
+
     def _entry_for(self, args: Any, kwargs: Any) -> tuple[Entry, tuple[Tensor, ...]]:
         tensors: list[Tensor] = []
         signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
@@ -463,6 +478,11 @@ class CompiledModule(Module):
         """See `CompiledFunction.counters`."""
         counters: Counters = self._compiled.counters
         return counters
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """See `CompiledFunction.memory`."""
+        found: MemoryPlan = self._compiled.memory(*args, **kwargs)
+        return found
 
     def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
         """See `CompiledFunction.table`."""

@@ -93,7 +93,7 @@ class Reach:
                 found += [(v, f"{name}.{k}") for k, v in value.items()]
             else:
                 found.append((value, f"{name}.{key}"))
-        method = getattr(type(o), "forward", None) or getattr(type(o), "__call__", None)
+        method = getattr(type(o), "forward", None) or vars(type(o)).get("__call__")
         if isinstance(method, types.FunctionType) and not of_library(method):
             found.append((method, name))
         return found
@@ -123,9 +123,8 @@ class Reach:
 @functools.cache
 def globals_of(code: types.CodeType) -> tuple[str, ...]:
     """The global names that a function's code, or a function defined in it, loads."""
-    return tuple(
-        sorted({i.argval for c in codes_of(code) for i in dis.get_instructions(c) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")})
-    )
+    loads = (i for c in codes_of(code) for i in dis.get_instructions(c) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return tuple(sorted({i.argval for i in loads}))
 
 
 def codes_of(code: types.CodeType) -> list[types.CodeType]:

@@ -293,5 +293,3 @@ cdef int64_t from_sweep(int64_t* w, int64_t what, int64_t items) noexcept with g
 def sweep_callback():
     """The address of what a sweep calls before its kernels while captured, 0 if it is not."""
     return <int64_t><uintptr_t><void*>from_sweep if capturing() else 0
-
-
