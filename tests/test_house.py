@@ -54,7 +54,7 @@ LARGER = {
     "ops/loops.py": 470,
     "tape/sweep.py": 470,
 }
-PACKAGE_LIMIT = 26_000  # the whole spine, its docstrings and declarations included
+PACKAGE_LIMIT = 26_100  # the whole spine, its docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")
