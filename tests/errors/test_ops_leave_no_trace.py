@@ -149,7 +149,9 @@ def test_in_place(op: Op) -> None:
             spoiled = [("nothing wrong", None)] if k == 0 else [*bad_tensors(good[k].detach()), *bad_numbers()]
             for what, bad in spoiled:
                 args = good if k == 0 else [*good[:k], bad, *good[k + 1 :]]
-                refused += attempt(lambda args=args: f(*args), args, f"{op.name}_ on {self_kind}, {what} as argument {k}")
+                refused += attempt(
+                    lambda args=args: f(*args), args, f"{op.name}_ on {self_kind}, {what} as argument {k}"
+                )
     assert refused, "leaves, expanded tensors or wrong operands are refused"
 
 
@@ -208,5 +210,7 @@ def test_none_in_the_first_place_is_refused(where: str) -> None:
                 except (TypeError, AttributeError, RuntimeError, ValueError, IndexError):
                     pass
     """
-    child = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+    )
     assert child.returncode == 0, child.stdout[-100:] + child.stderr[-1000:]
