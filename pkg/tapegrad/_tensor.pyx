@@ -406,6 +406,8 @@ cdef Tensor cast_to(Tensor t, int dt):
 cpdef Tensor clone(Tensor t):
     """A copy with its own memory, recorded."""
     cdef PyObject* args[1]
+    if t is None:
+        raise TypeError("clone(): argument 'input' (position 1) must be Tensor, not NoneType")
     args[0] = <PyObject*>t
     return pointwise(cast_op[t.dt], 1, args, None, None)
 
@@ -1268,6 +1270,6 @@ def get_default_dt():
     return default_dt
 
 
-def mark_inference(Tensor t):
+def mark_inference(Tensor t not None):
     """Whether t was made in inference mode."""
     return t.inference
