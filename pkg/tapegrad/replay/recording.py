@@ -108,6 +108,9 @@ class Reader:
         self.arguments = tuple(arguments)
         self.known = {id(t): t for t in known}
         self.result = result
+        # What `.data` showed is its tensor's memory, which is known.
+        shown = capture.shared
+        self.from_outside = [t for t in capture.outside.values() if _machine.memory_of(t)[0] not in shown]
         self.buffers: dict[int, Buffer] = {}
         self.by_key: dict[Any, Buffer] = {}
         self.inside = Memory()
@@ -139,7 +142,7 @@ class Reader:
     def _leaves(self) -> None:
         """The leaves whose gradients were touched, and what those were at the start."""
         owners: dict[int, Tensor] = {}
-        for t in (*self.known.values(), *self.arguments, *self.capture.outside.values()):
+        for t in (*self.known.values(), *self.arguments, *self.from_outside):
             rec = _machine.record_of(t)
             if rec >= 0:
                 owners.setdefault(rec, t)
@@ -178,7 +181,7 @@ class Reader:
             if self.lent.find(first) is None:
                 self.lent.add(first, max(end, first + 1), i)
             lent.add(start)
-        for t in (*self.known.values(), *self.capture.outside.values()):
+        for t in (*self.known.values(), *self.from_outside):
             start = _machine.memory_of(t)[1]
             if id(t) in held or start in held or (start in lent and id(t) not in self.known):
                 continue
@@ -325,7 +328,8 @@ class Reader:
         written: set[int] = set()
         for step in program.steps:
             for number in step.read_buffers():
-                if program.buffers[number].kind in (INSIDE, FRESH) and number not in written:
+                b = program.buffers[number]
+                if b.kind in (INSIDE, FRESH) and b.nbytes and number not in written:
                     raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
             written |= step.written_buffers()
 
@@ -422,7 +426,7 @@ class Reader:
         """(tensor, argument's number or leaf, how often it was changed)."""
         found = []
         seen = set()
-        for t in self.capture.outside.values():
+        for t in self.from_outside:
             storage = _machine.memory_of(t)[0]
             if storage in seen:
                 continue
@@ -472,6 +476,8 @@ class Reader:
         if type(t) is not Tensor:
             raise Unfit(f"the function makes a {type(t).__name__} that outlives it")
         storage, start, _, first, _ = _machine.memory_of(t)
+        if storage in self.capture.shared:
+            raise Unfit("what .data gave is returned or kept")
         stamp = -1
         if requires and not leaf:
             stamp = self.stamp_of[_machine.record_of(t)]
@@ -576,7 +582,7 @@ class Reader:
             if _machine.memory_of(a)[0] == storage and i not in self.fixed_arguments:
                 first = _machine.memory_of(a)[3]
                 return None, _machine.Argument(i), address - first, passed
-        for owner in (*self.known.values(), *self.capture.outside.values()):
+        for owner in (*self.known.values(), *self.from_outside):
             if _machine.memory_of(owner)[0] == storage:
                 self.guarded[id(owner)] = owner
                 return None, owner, address - _machine.memory_of(owner)[3], passed
