@@ -4,11 +4,49 @@ A guard remembers the entries of dicts and lists by identity, in order, so that 
 comparison per entry. What differs is then looked at again in Python (`guards.py`).
 """
 
-from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
+
+
+cdef class View:
+    """Some names of a namespace: of a dict, of a class's mapping, or (with `owner`) attributes of an object."""
+    cdef object namespace
+    cdef object owner
+    cdef bint is_dict
+    cdef readonly tuple names
+
+    def __init__(self, namespace, tuple names not None, owner=None):
+        self.namespace = namespace
+        self.owner = owner
+        self.is_dict = isinstance(namespace, dict) and owner is None
+        self.names = names
+
+    cdef PyObject* value(self, int64_t i):
+        """What name i stands for, a reference of the namespace's; NULL for nothing."""
+        name = self.names[i]
+        if self.is_dict:
+            return PyDict_GetItem(self.namespace, name)
+        if self.owner is not None:
+            found = getattr(self.owner, name, missing)
+        else:
+            found = self.namespace.get(name, missing)
+        return NULL if found is missing else <PyObject*>found
+
+    def values(self):
+        """What the names stand for, None for nothing."""
+        cdef int64_t i
+        cdef PyObject* found
+        out = []
+        for i in range(len(self.names)):
+            found = self.value(i)
+            out.append(<object>found if found != NULL else None)
+        return out
+
+
+cdef object missing = object()
 
 
 cdef class Snapshot:
@@ -42,6 +80,10 @@ cdef class Snapshot:
                     self.keep(at, key)
                     self.keep(at + 1, value)
                     at += 2
+            elif isinstance(container, View):
+                for place in range(len((<View>container).names)):
+                    self.keep(at, (<View>container).value(place))
+                    at += 1
             elif isinstance(container, list):
                 for place in range(PyList_GET_SIZE(container)):
                     self.keep(at, PyList_GET_ITEM(container, place))
@@ -83,6 +125,11 @@ cdef class Snapshot:
                     if key != self.entries[at] or value != self.entries[at + 1]:
                         return k
                     at += 2
+            elif isinstance(container, View):
+                for place in range(self.first[k + 1] - at):
+                    if (<View>container).value(place) != self.entries[at]:
+                        return k
+                    at += 1
             elif isinstance(container, list):
                 n = PyList_GET_SIZE(container)
                 if n != self.first[k + 1] - at:
@@ -125,6 +172,10 @@ cdef class Snapshot:
                 self.exchange(at, key)
                 self.exchange(at + 1, value)
                 at += 2
+        elif isinstance(container, View):
+            for place in range(len((<View>container).names)):
+                self.exchange(at, (<View>container).value(place))
+                at += 1
         elif isinstance(container, list):
             if PyList_GET_SIZE(container) != self.first[k + 1] - at:
                 raise ValueError("the container has another size now")
@@ -151,4 +202,6 @@ cdef inline PyObject* cell_value(object cell) noexcept:
 
 
 cdef int64_t cell_size(object container):
+    if isinstance(container, View):
+        return len((<View>container).names)
     return len(container) if isinstance(container, list) else 1

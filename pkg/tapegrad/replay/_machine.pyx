@@ -181,6 +181,8 @@ cdef class TensorPlan:
     cdef int64_t shape[MAX_DIMS]
     cdef int64_t strides[MAX_DIMS]
     cdef bint inference
+    cdef public bint shared             # in several places of the results
+    cdef Tensor last                    # ... as made in the run that goes on
 
     def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
                  bint inference):
@@ -293,9 +295,12 @@ cdef class Machine:
     cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
     cdef public tuple bumps             # (tensor, count): versions of tensors from outside
     cdef public tuple stamps
+    cdef public tuple shared_plans
     cdef public object result
     cdef public tuple written_ranges    # (start, end) of written memory from outside
     cdef public object fail             # called with (instruction, status, two details): raises
+    cdef public tuple fixed             # (argument, the tensor that it must be)
+    cdef public tuple relations         # (i, j, bytes from i to j, same object) of arguments of one memory
     cdef public tuple locks             # of generators that are drawn from
 
     def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
@@ -332,7 +337,7 @@ cdef class Machine:
             self.base_written[k] = written
             self.base_version[k] = version
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
-        self.written_ranges = self.locks = ()
+        self.written_ranges = self.locks = self.fixed = self.relations = self.shared_plans = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -346,10 +351,18 @@ cdef class Machine:
         """Whether the tensors from outside, the gradients and the memory of the arguments are as recorded."""
         cdef int64_t k, j, lo, hi, n
         cdef Guarded g
-        cdef Tensor t
+        cdef Tensor t, other
         cdef object held
         for g in self.guarded:
             if not g.holds():
+                return False
+        for number, tensor in self.fixed:
+            if arguments[<int64_t>number] is not tensor:
+                return False
+        for i, j_, delta, is_same in self.relations:
+            t = <Tensor>arguments[<int64_t>i]
+            other = <Tensor>arguments[<int64_t>j_]
+            if t.st != other.st or other.data_ - t.data_ != <int64_t>delta or (t is other) != is_same:
                 return False
         for k in range(self.n_bases):
             if self.base_source[k] == B_ARGUMENT:
@@ -360,12 +373,12 @@ cdef class Machine:
             expected = self.entry[k]
             if expected is None:
                 continue
-            held = gradient_at(<Tensor>self.leaves[k])
+            held = gradient_at(self.leaf(k, arguments))
             if (held is not None) != expected:
                 return False
         for k in range(self.n_bases):
             if self.base_source[k] == B_GRADIENT:
-                held = gradient_at(<Tensor>self.leaves[self.base_number[k]])
+                held = gradient_at(self.leaf(self.base_number[k], arguments))
                 if held is None:
                     return False
                 t = <Tensor>held
@@ -396,6 +409,10 @@ cdef class Machine:
                     if lo < self.base_address[k] + self.base_bytes[k] and self.base_address[k] < hi:
                         return False
         return True
+
+    cdef Tensor leaf(self, int64_t k, tuple arguments):
+        found = self.leaves[k]
+        return <Tensor>arguments[(<Argument>found).number] if isinstance(found, Argument) else <Tensor>found
 
     cdef bint any_written(self):
         cdef int64_t k
@@ -435,9 +452,10 @@ cdef class Machine:
                     lock.release()
             self.bump()
             if status >= 0:
-                self.failed(status)
+                self.failed(status, arguments)
             return True, self.finish(arguments)
         finally:
+            self.forget_shared()
             for k in range(self.n_bases):
                 if self.base_storage[k] != NULL:
                     storage_release(self.base_storage[k])
@@ -447,7 +465,7 @@ cdef class Machine:
     cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL:
         if self.base_source[k] == B_ARGUMENT:
             return (<Tensor>arguments[self.base_number[k]]).st
-        return (<Tensor>gradient_at(<Tensor>self.leaves[self.base_number[k]])).st
+        return (<Tensor>gradient_at(self.leaf(self.base_number[k], arguments))).st
 
     cdef int64_t execute(self) except -2:
         """Goes through the instructions; the number of the one that failed, or -1."""
@@ -553,7 +571,7 @@ cdef class Machine:
             self.base_storage[k].version += self.base_version[k]
         return 0
 
-    cdef object failed(self, int64_t i):
+    cdef object failed(self, int64_t i, tuple arguments):
         """Leaves the gradients as eager code would have left them, and raises the error of instruction i."""
         cdef int64_t* f = self.code + i * I_WORDS + I_FRAME
         states = {}
@@ -561,7 +579,7 @@ cdef class Machine:
             if place <= i:
                 states[leaf] = state
         for leaf, state in states.items():
-            self.put_gradient(<Tensor>self.leaves[leaf], state, (), None)
+            self.put_gradient(self.leaf(leaf, arguments), state, arguments, None)
         self.fail(i, self.code[i * I_WORDS + I_STATUS], f[FRAME_ERROR], f[FRAME_ERROR + 1])
         raise RuntimeError("a compiled program failed")
 
@@ -575,12 +593,18 @@ cdef class Machine:
             for k in range(n):
                 state = self.exit[k]
                 if state is not None:
-                    self.put_gradient(<Tensor>self.leaves[k], state, arguments, records)
+                    self.put_gradient(self.leaf(k, arguments), state, arguments, records)
             return self.build(self.result, arguments, records)
         finally:
             if records is not None:
                 for i in records:
                     record_release(<int64_t>i)
+
+    cdef int forget_shared(self) except -1:
+        cdef TensorPlan p
+        for p in self.shared_plans:
+            p.last = None
+        return 0
 
     cdef int put_gradient(self, Tensor leaf, object state, tuple arguments, list records) except -1:
         if state is False:
@@ -596,6 +620,8 @@ cdef class Machine:
         cdef Tensor t, over
         cdef Storage* st
         cdef int64_t i
+        if p.shared and p.last is not None:
+            return p.last
         if p.base >= 0:
             st = self.base_storage[p.base]
             t = tensor_over(st, st.ptr + p.offset, p.dt, p.ndim, p.shape, p.strides)
@@ -609,6 +635,8 @@ cdef class Machine:
             record_retain(i)
             t.rec = i
             t.requires = True
+        if p.shared:
+            p.last = t
         return t
 
     cdef object build(self, object shape, tuple arguments, list records):

@@ -117,7 +117,9 @@ class Reader:
         self.entries = Memory()
         self.lent = Memory()
         self.outside = Memory()
+        self.made_of: dict[int, Made] = {}
         self.fixed_arguments: set[int] = set()
+        self.relations: list[tuple[int, int, int, bool]] = []  # arguments i, j of one memory: bytes between, same object
         self.guarded: dict[int, Tensor] = {}
         self.made = {storage: (address, nbytes) for storage, address, nbytes in capture.made}
 
@@ -155,7 +157,12 @@ class Reader:
                     raise Unfit("a gradient of a tensor made inside the function is kept")
                 continue
             self.leaf_of[rec] = len(self.leaves)
-            self.leaves.append(Leaf(owners[rec], None if not read else held is not None, held if read else None))
+            owner: Any = owners[rec]
+            for i, a in enumerate(self.arguments):
+                if a is owner and id(a) not in self.known:
+                    owner = _machine.Argument(i)
+                    break
+            self.leaves.append(Leaf(owner, None if not read else held is not None, held if read else None))
 
     def _lay_out_memory(self) -> None:
         for storage, address, nbytes in self.capture.made:
@@ -178,9 +185,12 @@ class Reader:
                 self.guarded[id(t)] = t
                 self._add_outside(t)
                 continue
-            if self.lent.find(first) is None:
-                self.lent.add(first, max(end, first + 1), i)
             lent.add(start)
+            for j, other in enumerate(self.arguments[:i]):
+                if _machine.memory_of(other)[1] == start:
+                    self.relations.append((j, i, first - _machine.memory_of(other)[3], other is t))
+            if end > first or not any(first == lo for lo, _, _ in self.lent.ranges):
+                self._lend(first, max(end, first + 1), i)
         for t in (*self.known.values(), *self.from_outside):
             start = _machine.memory_of(t)[1]
             if id(t) in held or start in held or (start in lent and id(t) not in self.known):
@@ -190,6 +200,16 @@ class Reader:
             self._add_outside(t)
             if id(t) in self.capture.outside:
                 self.guarded[id(t)] = t
+
+    def _lend(self, first: int, end: int, i: int) -> None:
+        """Argument i's memory, as far as no argument before it has it."""
+        for lo, hi, _ in sorted(r[:2] + (0,) for r in self.lent.ranges):
+            if lo < end and first < hi:
+                if first < lo:
+                    self.lent.add(first, lo, i)
+                first = hi
+        if first < end:
+            self.lent.add(first, end, i)
 
     def _add_outside(self, t: Tensor) -> None:
         _, start, nbytes, _, _ = _machine.memory_of(t)
@@ -218,9 +238,9 @@ class Reader:
             return Operand(self._buffer(GRADIENT, i, end - first, i).number, address - start)
         found = self.lent.find(address)
         if found is not None:
-            start, i = found
+            _, i = found
             _, _, _, first, end = _machine.memory_of(self.arguments[i])
-            return Operand(self._buffer(ARGUMENT, i, end - first, i).number, address - start)
+            return Operand(self._buffer(ARGUMENT, i, end - first, i).number, address - first)
         found = self.outside.find(address)
         if found is not None:
             start, t = found
@@ -391,6 +411,8 @@ class Reader:
             versions=self._versions(),
             fresh_versions={b.number: alive[b.storage][1] for b in self.buffers.values() if b.kind == FRESH},
             fixed_arguments=frozenset(self.fixed_arguments),
+            fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
+            relations=tuple(self.relations),
             generators=list({id(g): g for _, g in capture.generators}.values()),
         )
 
@@ -471,7 +493,13 @@ class Reader:
         raise Unfit(f"the function returns an object of type {type(result).__name__}", lasting=True)
 
     def _made(self, t: Tensor) -> Made:
-        """A tensor to make anew at each run."""
+        """A tensor to make anew at each run: the same object wherever it is met."""
+        found = self.made_of.get(id(t))
+        if found is None:
+            found = self.made_of[id(t)] = self._make(t)
+        return found
+
+    def _make(self, t: Tensor) -> Made:
         dt, shape, strides, requires, leaf, inference = _machine.layout_of(t)
         if type(t) is not Tensor:
             raise Unfit(f"the function makes a {type(t).__name__} that outlives it")
