@@ -791,10 +791,10 @@ cdef class Tensor:
     @property
     def data(self):
         """The same memory as a tensor outside of every history, with its own version count."""
-        cdef Storage* st
+        cdef Storage* st = storage_share(self.st)
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
-        st = storage_share(self.st)
+            _capture.note_shared(st)
         cdef Tensor t = tensor_over(st, self.data_, self.dt, self.ndim_, self.shape_, self.strides_)
         storage_release(st)
         return t

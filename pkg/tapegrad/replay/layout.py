@@ -213,12 +213,18 @@ def made_of(template: Any) -> list[Made]:
 def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
     effects = program.effects
 
+    plans: dict[int, Any] = {}  # one tensor in two places stays one
+
     def plan(m: Any) -> Any:
         if isinstance(m, Made):
+            if id(m) in plans:
+                plans[id(m)].shared = True
+                return plans[id(m)]
             over = m.over if m.buffer < 0 else base_of[m.buffer]
-            return _machine.TensorPlan(
+            plans[id(m)] = _machine.TensorPlan(
                 over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
             )
+            return plans[id(m)]
         if isinstance(m, _machine.Rebuild):
             return _machine.Rebuild(m.make, plan(m.parts))
         if type(m) is tuple:
@@ -243,9 +249,12 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
         put = effects.exits[leaf]
         if storage in by_storage and isinstance(put, Made) and put.buffer == by_storage[storage]:
             events.append((at, leaf, exits[leaf]))
+    machine.fixed = effects.fixed
+    machine.relations = effects.relations
     machine.events = tuple(events)
     machine.bumps = tuple(outside_bumps)
     machine.result = plan(effects.result)
+    machine.shared_plans = tuple(p for p in plans.values() if p.shared)
     stamps = []
     for record in effects.records:
         saved = []
