@@ -14,7 +14,8 @@ from tapegrad._tensor cimport (
 from tapegrad.tape cimport _capture
 from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
 from tapegrad.tape._tape cimport (
-    ext_params, ext_words, extension, kernel_t, op_name, op_row, record, record_extend, record_new, record_retain,
+    ext_params, ext_words, extension, kernel_t, op_name, op_row, record, record_extend, record_near, record_new,
+    record_retain, record_saves, record_set_edge, record_set_ptr,
 )
 
 
@@ -118,6 +119,10 @@ cdef void make_plan(
             plan[PLAN_OUT + j * MAX_DIMS] = 0
         m = 1
     plan[PLAN_NDIM] = m
+    if _capture.active:                 # recordings are compared word by word: no garbage behind the dimensions used
+        for j in range(PLAN_SHAPE, PLAN_WORDS):
+            if (j - PLAN_SHAPE) % MAX_DIMS >= m:
+                plan[j] = 0
 
 
 cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object params):
@@ -314,22 +319,27 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
                 memcpy(ext_words(ext), plan, sizeof(plan))
         else:
             slot = <char*>(r + REC_PARAM)
-        memcpy(slot, packed, param_bytes)
+        if param_bytes:
+            record_near(r)
+            memcpy(slot, packed, param_bytes)
         put_shape(r, nd, shape)
         for k in range(n):
             if ts[k] == NULL:
-                memcpy(slot + offset, &scalars[k], 8)
-                if need & (1 << k):     # PyTorch saves such a number as a tensor, and frees it
-                    r[REC_FLAGS] |= FLAG_SAVES
-                r[REC_PTR + k] = <int64_t><uintptr_t>(slot + offset)
-                r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
+                if need & (1 << k):
+                    record_near(r)
+                    memcpy(slot + offset, &scalars[k], 8)
+                    if slot + offset != <char*>(r + REC_PARAM):
+                        record_set_ptr(r, k, <int64_t><uintptr_t>(slot + offset))
+                    # PyTorch saves such a number as a tensor, and frees it.
+                    record_saves(r)
+                    r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
                 offset += 8
                 continue
             t = <Tensor>ts[k]
             if t.requires and row[OP_DERIVATIVE + k] != DERIVATIVE_NONE:
                 e = edge_of(t)
                 record_retain(e)
-                r[REC_EDGE + k] = e
+                record_set_edge(r, k, e)
             if need & (1 << k):
                 if k == 0 and cloned:
                     t = k0
@@ -341,7 +351,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         if need & 8:
             save(r, 3, out)
             if inplace is not None:
-                r[REC_VERSIONS + 1] += <int64_t>1 << 32
+                r[REC_MORE_VERSIONS] += <int64_t>1 << 32
         if inplace is None:
             out.rec = i
             out.requires = True

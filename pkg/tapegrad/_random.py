@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Generator.state_factory = staticmethod(from_numpy)
+Generator.watch = staticmethod(_capture.refuse)
 
 
 def _check_generator(generator: Any) -> Generator:

@@ -18,6 +18,7 @@ from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, ext_params, ext_words, kernel_t, op_name, op_row, record, record_extend, record_new, record_retain,
+    record_saves, record_set_edge,
 )
 
 
@@ -226,7 +227,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             if variadic:
                 ext_edges(ext)[k] = e
             else:
-                r[REC_EDGE + k] = e
+                record_set_edge(r, k, e)
                 if need & (1 << k):
                     save(r, k, t)
                     put_meta(ext, k, t)
@@ -238,7 +239,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             ext[EXT_AUX_META] = second.dt | (<int64_t>second.ndim_ << 8)
             for k in range(second.ndim_):
                 ext[EXT_AUX_META + 1 + k] = second.shape_[k]
-            r[REC_FLAGS] |= FLAG_SAVES
+            record_saves(r)
         out.rec = i
         out.requires = True
     if plan.returns_aux:

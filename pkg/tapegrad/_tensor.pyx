@@ -17,8 +17,8 @@ from tapegrad._layout cimport *
 from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
 from tapegrad.tape._tape cimport (
-    ext_words, extension, op_name, op_row, record, record_extend, record_new, record_new_leaf, record_release,
-    record_retain,
+    ext_words, extension, op_name, op_row, record, record_extend, record_far, record_new, record_new_leaf, record_obj,
+    record_release, record_retain, record_set_edge,
 )
 
 from tapegrad import dtypes as _dtypes
@@ -257,7 +257,7 @@ cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
     cdef int64_t i = record_new_leaf()
     cdef int64_t* r = record(i)
     r[REC_OP] = (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
-    r[REC_FLAGS] = FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
+    r[REC_FLAGS] |= FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
     r[REC_NUMEL] = t.numel_
     put_shape(r, t.ndim_, t.shape_)
     t.rec = i
@@ -324,7 +324,7 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     put_shape(r, t.ndim_, t.shape_)
     put_geometry(ext_words(extension(r)), t, base)
     record_retain(e)
-    r[REC_EDGE] = e
+    record_set_edge(r, 0, e)
     return i
 
 
@@ -374,8 +374,8 @@ cdef int rebase(Tensor t, int64_t i) except -1:
     put_geometry(ext_words(extension(r)), t, base)
     if old >= 0:
         record_retain(old)
-        r[REC_EDGE] = old
-    r[REC_EDGE + 1] = i                 # the reference moves into the edge
+        record_set_edge(r, 0, old)
+    record_set_edge(r, 1, i)            # the reference moves into the edge
     set_history(base, j)
     base.history += 1
     refresh(t)
@@ -494,7 +494,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         r[REC_OP] = view_op | (<int64_t>ndim << 16) | (<int64_t>x.dt << 24) | (<int64_t>x.dt << 32)
         r[REC_NUMEL] = out.numel_
         if alias:
-            r[REC_FLAGS] = FLAG_ALIAS
+            r[REC_FLAGS] |= FLAG_ALIAS
         else:
             record_extend(r, 0, VIEW_WORDS, 0)
             w = ext_words(extension(r))
@@ -505,7 +505,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
             w[VIEW_OFFSET] = goffset
         put_shape(r, ndim, shape)
         record_retain(e)
-        r[REC_EDGE] = e
+        record_set_edge(r, 0, e)
         out.rec = i
         out.requires = True
     return out
@@ -721,7 +721,7 @@ cdef class Tensor:
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
         r = record(self.rec)
-        if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and r[REC_OBJ] == 0:
+        if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and record_obj(r) == 0:
             return
         set_grad(self.rec, value)
 
@@ -1118,7 +1118,7 @@ cdef object grad_of(int64_t i):
 
 
 cdef inline object public_grad(int64_t* r):
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     if isinstance(obj, Tensor):
@@ -1129,12 +1129,13 @@ cdef inline object public_grad(int64_t* r):
 cdef int set_grad(int64_t i, object value) except -1:
     """Puts the public gradient of a record."""
     cdef int64_t* r = record(i)
-    cdef PyObject* old = <PyObject*><uintptr_t>r[REC_OBJ]
+    cdef PyObject* old = <PyObject*><uintptr_t>record_obj(r)
     if _capture.active and _capture.capturing():
         _capture.note_gradient(i, public_grad(r), False, NULL if value is None else (<Tensor>value).st)
     if old != NULL and not isinstance(<object>old, Tensor):
         (<Hooks><object>old).grad = value
         return 0
+    record_far(r)
     if value is None:
         r[REC_OBJ] = 0
     else:
@@ -1171,7 +1172,7 @@ def hooks_of(Tensor t not None):
     if i < 0:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     r = record(i)
-    old = <PyObject*><uintptr_t>r[REC_OBJ]
+    old = <PyObject*><uintptr_t>record_obj(r)
     if old != NULL and isinstance(<object>old, Hooks):
         return <object>old
     h = Hooks.__new__(Hooks)
@@ -1179,6 +1180,7 @@ def hooks_of(Tensor t not None):
     h.pre = {}
     h.post = {}
     Py_INCREF(h)
+    record_far(r)
     r[REC_OBJ] = <int64_t><uintptr_t><PyObject*>h
     r[REC_FLAGS] |= FLAG_VISIT
     Py_XDECREF(old)

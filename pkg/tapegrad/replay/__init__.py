@@ -2,7 +2,7 @@
 
 from .. import native
 from . import _machine
-from .compile import CompiledFunction, CompiledModule, Counters, compile
+from .compiled import CompiledFunction, CompiledModule, Counters, compile
 
 __all__ = ["CompiledFunction", "CompiledModule", "Counters", "compile"]
 

@@ -1,7 +1,7 @@
 """The call of a compiled function: the way to the program of the last call, without Python.
 
 `Caller.__call__` compares the arguments, the modes and the guards with those of the entry that ran last; where
-all fit it runs that entry's machine. Anything else is `slow`, which `compile.py` writes.
+all fit it runs that entry's machine. Anything else is `slow`, which `compiled.py` writes.
 """
 
 from cpython.object cimport PyObject

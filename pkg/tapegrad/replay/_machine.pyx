@@ -18,7 +18,8 @@ from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_ove
 from tapegrad.tape._execute cimport blas_table
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, op_row, record, record_extend, record_new, record_release, record_retain, segments,
+    ext_edges, extension, kernel_t, record, record_copy_in, record_copy_out, record_extend, record_extended, record_new,
+    record_obj, record_refs, record_release, record_retain, record_save, record_set_edge, record_set_ptr, segments,
 )
 
 cdef extern from *:
@@ -83,13 +84,18 @@ def blas_address():
 
 # ---------------------------------------------------------------- looking at tensors
 
+cdef Storage* root_of(Storage* st) noexcept:
+    """The storage whose memory this one shows."""
+    while st.bucket < 0 and st.parent != NULL:
+        st = st.parent
+    return st
+
+
 def memory_of(Tensor t not None):
     """(storage, start and bytes of the memory behind it, address of the first element, end of the last)."""
-    cdef Storage* root = t.st
+    cdef Storage* root = root_of(t.st)
     cdef int64_t last = 0, first = <int64_t><uintptr_t>t.data_
     cdef int d
-    while root.parent != NULL:
-        root = root.parent
     for d in range(t.ndim_):
         last += (t.shape_[d] - 1) * t.strides_[d]
     return (<int64_t><uintptr_t>t.st, <int64_t><uintptr_t>root.ptr, root.nbytes, first,
@@ -114,27 +120,29 @@ def layout_of(Tensor t not None):
 
 
 def record_words(int64_t i):
-    """The words of a record, those of its extension block or None, the block's storage or 0, and where numbers lie."""
+    """A copy of a record (COPY_WORDS), of its extension block or None, and where numbers among the inputs lie."""
     cdef int64_t* r = record(i)
+    cdef int64_t words[COPY_WORDS]
     cdef int64_t* ext
     cdef int64_t n
-    words = (<char*>r)[:REC_WORDS * 8]
-    if r[REC_EXT] == 0:
-        return words, None, 0, <int64_t><uintptr_t>r
+    record_copy_out(r, words)
+    copy = (<char*>words)[:COPY_WORDS * 8]
+    if not record_extended(r):
+        return copy, None, <int64_t><uintptr_t>(r + REC_PARAM)
     ext = extension(r)
     n = EXT_BODY + ((ext[EXT_PARAMS] + 7) >> 3) + ext[EXT_WORDS] + ext[EXT_EDGES]
-    return words, (<char*>ext)[:n * 8], r[REC_EXT], <int64_t><uintptr_t>ext
+    return copy, (<char*>ext)[:n * 8], <int64_t><uintptr_t>ext
 
 
 def is_record(int64_t i):
     """Whether record i is alive."""
-    return segments[i >> SEGMENT_SHIFT] != NULL and record(i)[REC_REFS] > 0
+    return segments[i >> SEGMENT_SHIFT] != NULL and record_refs(record(i)) > 0
 
 
 def record_object(int64_t i):
     """What Python hangs on record i: its gradient, its Hooks, or None."""
-    cdef int64_t* r = record(i)
-    return None if r[REC_OBJ] == 0 else <object><PyObject*><uintptr_t>r[REC_OBJ]
+    cdef int64_t held = record_obj(record(i))
+    return None if held == 0 else <object><PyObject*><uintptr_t>held
 
 
 def gradient_of(Tensor leaf not None):
@@ -144,17 +152,13 @@ def gradient_of(Tensor leaf not None):
 
 def read_memory(Tensor t not None):
     """All bytes of the memory behind a tensor."""
-    cdef Storage* root = t.st
-    while root.parent != NULL:
-        root = root.parent
+    cdef Storage* root = root_of(t.st)
     return root.ptr[:root.nbytes]
 
 
 def write_memory(Tensor t not None, bytes data, int64_t version):
     """Puts back what `read_memory` gave, and the version; ValueError if the tensor has other memory now."""
-    cdef Storage* root = t.st
-    while root.parent != NULL:
-        root = root.parent
+    cdef Storage* root = root_of(t.st)
     if root.nbytes != len(data):
         raise ValueError("the tensor has other memory now")
     memcpy(root.ptr, PyBytes_AS_STRING(data), <size_t>root.nbytes)
@@ -297,13 +301,13 @@ cdef class Stamp:
     argument. `saved` are (slot, base or -1, tensor from outside or None, offset, version); slot 4 is the
     second result.
     """
-    cdef int64_t words[REC_WORDS]
+    cdef int64_t words[COPY_WORDS]
     cdef bytes ext
     cdef tuple edges
     cdef tuple saved
 
     def __init__(self, bytes words, ext, tuple edges, tuple saved):
-        memcpy(self.words, PyBytes_AS_STRING(words), REC_WORDS * 8)
+        memcpy(self.words, PyBytes_AS_STRING(words), COPY_WORDS * 8)
         self.ext = ext
         self.edges = edges
         self.saved = saved
@@ -677,11 +681,7 @@ cdef class Machine:
         for s in self.stamps:
             i = record_new()
             r = record(i)
-            seq = r[REC_SEQ]
-            memcpy(r, s.words, REC_WORDS * 8)
-            r[REC_SEQ] = seq
-            r[REC_REFS] = 1
-            r[REC_EXT] = 0
+            record_copy_in(r, s.words)
             made.append(i)
             ext = NULL
             if s.ext is not None:
@@ -700,7 +700,7 @@ cdef class Machine:
                 if s.ext is not None and ext[EXT_EDGES] > 0:
                     ext_edges(ext)[<int64_t>number] = e
                 else:
-                    r[REC_EDGE + <int64_t>number] = e
+                    record_set_edge(r, <int64_t>number, e)
             for slot_, base_, outside, offset, version in s.saved:
                 slot = slot_
                 base = base_
@@ -715,16 +715,12 @@ cdef class Machine:
                 if slot == 4:
                     ext[EXT_AUX] = <int64_t><uintptr_t>st
                     continue
-                r[REC_SAVED + slot] = <int64_t><uintptr_t>st
-                r[REC_PTR + slot] = address
-                r[REC_VERSIONS + (slot >> 1)] |= ((st.version - <int64_t>version) & 0x7FFFFFFF) << (32 * (slot & 1))
-            for slot in range(3):
-                # A number among the inputs lies in the record itself or in its extension block.
-                if (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + slot)) & 1:
-                    if ext != NULL:
-                        r[REC_PTR + slot] = <int64_t><uintptr_t>ext + s.words[REC_PTR + slot]
-                    else:
-                        r[REC_PTR + slot] = <int64_t><uintptr_t>r + s.words[REC_PTR + slot]
+                record_save(r, slot, st, address, st.version - <int64_t>version)
+            if ext != NULL:
+                for slot in range(3):
+                    # A number among the inputs that lies in the extension block.
+                    if (s.words[COPY_FLAGS] >> (FLAG_SCALAR_SHIFT + slot)) & 1:
+                        record_set_ptr(r, slot, <int64_t><uintptr_t>ext + s.words[COPY_PTR + slot])
         return made
 
 
@@ -779,9 +775,9 @@ cdef object gradient_at(Tensor leaf):
     if leaf.rec < 0:
         return None
     r = record(leaf.rec)
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
-    held = <object><PyObject*><uintptr_t>r[REC_OBJ]
+    held = <object><PyObject*><uintptr_t>record_obj(r)
     if isinstance(held, Tensor):
         return held
     return held.grad

@@ -76,12 +76,33 @@ class Entry:
         return made[0]
 
 
+class Pending:
+    """A recording that waits for another one like it, with what would let it run."""
+
+    def __init__(self, program: Program, guards: Guards) -> None:
+        self.program = program
+        self.guards = guards
+        self.outside = [_machine.Guarded(t) for t in program.effects.guarded]
+        for step in program.steps:
+            if step.update is not None:
+                numbers, group = step.update
+                guards.cells[id(group)] = numbers.keys
+
+    def fits(self) -> bool:
+        """Whether, for all that can be seen, a call made now does what was recorded."""
+        return (
+            self.guards.difference() is None
+            and all(g.check() for g in self.outside)
+            and all(x.entry is None or (x.tensor.grad is not None) == x.entry for x in self.program.effects.leaves)
+        )
+
+
 class Signature:
     """Calls with arguments of one form: their programs, and why there is none."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.previous: Program | None = None
+        self.pending: list[Pending] = []
         self.recordings = 0
         self.failures = 0
         self.eager: str | None = None
@@ -185,7 +206,7 @@ class CompiledFunction(Caller):
         """Eager from now on, with one warning."""
         message = f"{why}{where(line, self.fn)}"
         signature.eager = why
-        signature.previous = None
+        signature.pending.clear()
         signature.entries.clear()
         self.forget_fast()
         if self.fullgraph:
@@ -247,6 +268,7 @@ class CompiledFunction(Caller):
         for o in others:
             reach.add(o, "an argument")
         guards = Guards(reach)
+        expected = [p for p in signature.pending if p.fits()]
         capture = _capture.Capture()
         states = random_states()
         if not capture.begin():
@@ -268,32 +290,40 @@ class CompiledFunction(Caller):
                 if changed is not None:
                     raise Unfit(f"{changed} is changed inside")
             except Unfit as unfit:
-                signature.previous = None
+                signature.pending.clear()
                 signature.failures += 1
                 if unfit.lasting or signature.failures >= MOST_FAILURES:
                     self._give_up(signature, unfit.why, unfit.line)
                 return result
         finally:
             capture.release()
-        self._confirm(signature, program, guards)
+        self._confirm(signature, program, guards, expected)
         return result
 
-    def _confirm(self, signature: Signature, program: Program, guards: Guards) -> None:
-        """The second recording in a row that is the same becomes a program."""
-        previous, signature.previous = signature.previous, program
-        if previous is None:
-            return
-        found = difference(previous, program)
-        if found is not None:
-            signature.failures += 1
-            if signature.failures >= MOST_FAILURES:
-                self._give_up(signature, *found)
-            return
-        signature.previous = None
-        signature.failures = 0
+    def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
+        """A recording becomes a program if the ones that could have run in its place are the same.
+
+        Where none could (gradients that are there in every other call only, say), it waits for its like.
+        """
         if signature.recordings > MOST_RECORDINGS:
             self._give_up(signature, "its guards keep failing", None)
             return
+        confirmed = None
+        for pending in expected:
+            signature.pending.remove(pending)
+            found = difference(pending.program, program)
+            if found is not None:
+                signature.failures += 1
+                if signature.failures >= MOST_FAILURES:
+                    self._give_up(signature, *found)
+                    return
+            elif confirmed is None:
+                confirmed = pending
+        if confirmed is None or len(expected) > 1:
+            signature.pending.append(Pending(program, guards))
+            del signature.pending[:-MOST_PROGRAMS]
+            return
+        signature.failures = 0
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]
 
@@ -347,7 +377,45 @@ def compile(
     disable: bool = False,
     check: bool = False,
 ) -> Any:
-    """Records a function or a module's forward and replays it as one native call."""
+    """Records what a function or a module does and from then on replays it as one native call.
+
+    Everything is recorded: forward, `backward()`, `optimizer.step()`, `zero_grad()`, clipping, random numbers,
+    in-place changes. The first two calls run as usual and must do the same; later ones with arguments of the same
+    shapes, strides, dtypes and modes run without Python, to the same bits. Parameters, gradients, optimizer state
+    and generators are the ordinary ones, so compiled and uncompiled steps can alternate.
+
+    Looked at before each replay: the arguments, the modes, closure cells and globals that the function names,
+    attributes of the modules, optimizers and containers they lead to, the tensors that are used. If something is
+    different, another program is recorded. Hyperparameters of the optimizers here are read anew each time. What
+    cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
+    to call) makes the function run eagerly, with one warning that names the line. What cannot be seen (a time
+    that is read, a file that is written, something printed) happens while recording only: it is a constant of
+    the program.
+
+    `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
+    instead of the warning. With `check`, every replay is compared with an eager run from the same state:
+    RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
+    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing. The result
+    has `counters`, `table(...)` and `memory(...)`.
+
+    TypeError if `model` cannot be called.
+
+    >>> import tapegrad as torch
+    >>> w = torch.tensor([1.0], requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.1)
+    >>> @torch.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = (w * x).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> losses = [step(torch.ones(1)).item() for _ in range(4)]
+    >>> [round(x, 4) for x in losses]
+    [1.0, 0.9, 0.8, 0.7]
+    >>> step.counters.replayed
+    2
+    """
     if model is None:
         return functools.partial(
             compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
