@@ -42,6 +42,8 @@ def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+    if not isinstance(requires_grad, bool):
+        raise TypeError(f"argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
     _tensor.fresh(t)
     return t.requires_grad_(True) if requires_grad else t
 

@@ -121,6 +121,7 @@ cpdef enum:
 
     OPFLAG_BLAS = 1
     OPFLAG_VARIADIC = 2
+    OPFLAG_BOUNDS = 4                  # Python numbers must fit the type; elsewhere integers wrap around
 
     DERIVATIVE_NONE = 0
     DERIVATIVE_KERNEL = 1

@@ -195,7 +195,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
     for k in range(n):
         want = dt if row[OP_INPUT_DTYPE + k] < 0 else <int>row[OP_INPUT_DTYPE + k]
         if ts[k] == NULL:
-            store_scalar(<object>args[k], want, <char*>&scalars[k])
+            store_scalar(<object>args[k], want, row[OP_FLAGS] & OPFLAG_BOUNDS == 0, <char*>&scalars[k])
             continue
         t = <Tensor>ts[k]
         if t.dt != want:
@@ -279,7 +279,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
     if params is not None:
         slot = <char*>packed
         for p in params:
-            store_scalar(p, dt, slot)
+            store_scalar(p, dt, False, slot)
             slot += itemsizes[dt]
         param_bytes = slot - <char*>packed
         f[FRAME_PARAMS] = <int64_t><uintptr_t>packed

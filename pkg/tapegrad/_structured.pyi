@@ -19,5 +19,10 @@ def run_kernel(
     serial: bool = False,
 ) -> Tensor: ...
 def multi_tensor_update(
-    op: int, columns: tuple[list[Tensor], ...], params: tuple[float, ...], writes: tuple[Any, ...], steps: bool
+    op: int,
+    columns: tuple[list[Tensor], ...],
+    params: tuple[float, ...],
+    writes: tuple[Any, ...],
+    steps: bool,
+    only_check: bool = False,
 ) -> bool: ...

@@ -11,7 +11,7 @@ from tapegrad._elements cimport category
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
     Tensor, contiguous_, edge_of, grad_mode, inference_mode, needs_grad, put_meta, put_shape, read_shape, refuse_saving,
-    save, tensor_new, unsupported,
+    same_shape, save, tensor_new, unsupported,
 )
 from tapegrad.tape cimport _capture
 from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
@@ -71,6 +71,7 @@ cdef class Runner:
     cdef bint returns_aux
     cdef object rule
     cdef tuple names
+    cdef set optional                   # inputs that may be None
     cdef dict plans
 
     def __cinit__(self, op):
@@ -81,6 +82,9 @@ cdef class Runner:
         self.returns_aux = op.returns_aux
         self.rule = op.rule
         self.names = op.inputs
+        code = op.rule.__code__
+        named = code.co_varnames[:code.co_argcount]
+        self.optional = set(named[code.co_argcount - len(op.rule.__defaults__ or ()):])
         self.plans = {}
 
     cdef tuple dense(self, tuple inputs, tuple copies):
@@ -91,6 +95,15 @@ cdef class Runner:
             if made[k] is not None and (copies is None or k in copies):
                 made[k] = contiguous_(<Tensor>made[k])
         return tuple(made)
+
+    cdef int check_missing(self, tuple inputs) except -1:
+        """TypeError for a None in the place of an input that the rule gives no default."""
+        cdef int k
+        for k in range(<int>len(inputs)):
+            if inputs[k] is None and not (self.variadic or self.names[k] in self.optional):
+                raise TypeError(f"{op_name(self.op)}(): argument '{self.names[k]}' (position {k + 1}) must be Tensor, "
+                                "not NoneType")
+        return 0
 
     def __call__(self, *args, **named):
         cdef tuple inputs, rest
@@ -141,6 +154,7 @@ cdef class Runner:
             key = None
             plan = None
         if plan is None:
+            self.check_missing(inputs)
             plan = Planned(self.rule(*args, **named), self.returns_aux)
             if key is not None:
                 if len(self.plans) >= 4096:
@@ -313,12 +327,12 @@ def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(
     return out
 
 
-def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, bint steps):
+def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, bint steps, bint only_check=False):
     """One native call over equally long lists of tensors; the columns marked in `writes` change in place.
 
-    All tensors are contiguous and of one dtype, and row i of every column has the same number of
-    elements; with `steps` the last column holds single float32 elements. Returns False, with
-    nothing written, where the tensors are not like that; ValueError if the lists differ in length.
+    All tensors are contiguous and of one dtype, and row i of every column has the same shape; with
+    `steps` the last column holds single float32 elements. Returns False, with nothing written, where
+    the tensors are not like that; ValueError if the lists differ in length. `only_check` writes nothing.
     """
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t status, address
@@ -352,11 +366,13 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, b
                 if steps and c == n_columns - 1:
                     if t.dt != 0 or t.numel_ != 1:
                         return False
-                elif t.dt != dt or not t.contig or t.numel_ != w[i * (1 + n_columns)]:
+                elif t.dt != dt or not t.contig or (c > 0 and not same_shape(t, <Tensor>(<list>columns[0])[i])):
                     return False
                 w[i * (1 + n_columns) + 1 + c] = <int64_t><uintptr_t>t.data_
         if not (op_row(op)[OP_DTYPES] >> dt) & 1:
             unsupported(op, dt)
+        if only_check:
+            return True
         f[FRAME_N] = n
         f[FRAME_EXT] = <int64_t><uintptr_t>w
         f[FRAME_PARAMS] = <int64_t><uintptr_t>values

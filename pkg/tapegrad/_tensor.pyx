@@ -12,7 +12,7 @@ from cpython.type cimport PyType_Modified
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
-from tapegrad._elements cimport category, classify, itemsizes, scalar_at, type_name
+from tapegrad._elements cimport category, classify, itemsizes, scalar_at, store_scalar, type_name
 from tapegrad._layout cimport *
 from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
@@ -20,6 +20,8 @@ from tapegrad.tape._tape cimport (
     ext_words, extension, op_name, op_row, record, record_extend, record_far, record_new, record_new_leaf, record_obj,
     record_release, record_retain, record_set_edge,
 )
+
+import warnings
 
 from tapegrad import dtypes as _dtypes
 from tapegrad._device import CPU
@@ -456,9 +458,12 @@ def binary_(int64_t op, Tensor a not None, b):
 def copy_(Tensor self not None, source):
     """self[...] = source (a tensor or a number; converted and broadcast); returns self."""
     cdef PyObject* p[1]
+    cdef char[8] fits
     p[0] = <PyObject*>source
-    if isinstance(source, Tensor) and source is self:
+    if source is self:
         return self
+    if not isinstance(source, Tensor) and classify(source) >= 0:
+        store_scalar(source, self.dt, False, fits)
     return pointwise(cast_op[self.dt], 1, p, self, None)
 
 
@@ -509,6 +514,12 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         out.rec = i
         out.requires = True
     return out
+
+NOT_KEPT = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+    "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, "
+    "use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access "
+    "the leaf Tensor instead.")
 
 
 # ---------------------------------------------------------------- the class
@@ -684,14 +695,20 @@ cdef class Tensor:
 
     @property
     def grad(self):
-        """The gradient accumulated by `backward`, or None."""
+        """The gradient accumulated by `backward`, or None.
+
+        UserWarning for the result of an operation that does not keep its gradient.
+        """
         if self.rec < 0:
             if not _capture.active or not _capture.capturing():
                 return None
             leaf_record(self, self.requires)
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
-        return grad_of(self.rec)
+        g = grad_of(self.rec)
+        if g is None and record(self.rec)[REC_FLAGS] & (FLAG_LEAF | FLAG_RETAIN) == 0 and needs_grad(self):
+            warnings.warn(NOT_KEPT, UserWarning, stacklevel=1)
+        return g
 
     @grad.setter
     def grad(self, value):

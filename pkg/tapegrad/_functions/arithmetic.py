@@ -10,6 +10,7 @@ from .._tensor import Tensor, apply_pointwise, binary, binary_, unary
 from ..dtypes import bool_, int64
 from ..ops.registry import BY_NAME
 from .base import make_binary, tensor_argument
+from .conversion import type_
 from .selection import where
 
 _plain_add = make_binary(BY_NAME["add"])
@@ -177,8 +178,9 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
     if isinstance(b, int) and b < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if not isinstance(a, Tensor):
-        a = _tensor.copy_(_tensor.empty((), b._dt), a)
+        a = _tensor.zeros((), b._dt) + a  # a number wraps around here
     if isinstance(b, int):
+        _tensor.copy_(_tensor.empty((), a._dt), b)  # RuntimeError if it does not fit the type
         result = _ones_of(a) if b == 0 else None
         base = a
         while b:
@@ -237,11 +239,20 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """In place: `clamp`."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    if min is not None:
-        binary_(BY_NAME["clamp_min"].id, self, min)
-    if max is not None:
-        binary_(BY_NAME["clamp_max"].id, self, max)
-    return self
+    if max is None:
+        return binary_(BY_NAME["clamp_min"].id, self, min)
+    if min is None:
+        return binary_(BY_NAME["clamp_max"].id, self, max)
+    raised = binary(BY_NAME["clamp_min"].id, self, min)  # not in place: the second bound may be refused
+    bounded = binary(BY_NAME["clamp_max"].id, raised, max)
+    if bounded.dtype is not self.dtype and bounded.dtype.category > self.dtype.category:
+        kinds = [type_(t)[6:-6] for t in (bounded, self)]
+        raise RuntimeError(f"result type {kinds[0]} can't be cast to the desired output type {kinds[1]}")
+    if bounded.shape != self.shape:
+        raise RuntimeError(
+            f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(bounded.shape)}"
+        )
+    return _tensor.copy_(self, bounded)
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -122,10 +123,7 @@ def _same_dtype(join: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     def function(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         if isinstance(tensors, (tuple, list)) and len({t._dt for t in tensors if isinstance(t, Tensor)}) > 1:
-            common = tensors[0].dtype
-            for t in tensors[1:]:
-                if isinstance(t, Tensor):
-                    common = promote_types(common, t.dtype)
+            common = functools.reduce(promote_types, (t.dtype for t in tensors if isinstance(t, Tensor)))
             tensors = [t.to(common) if isinstance(t, Tensor) else t for t in tensors]
         return join(tensors, dim)
 
@@ -136,11 +134,24 @@ def _dim_second(op: Op, name: str) -> Callable[..., Any]:
     if name == "gather":
 
         def function(input: Tensor, dim: int, index: Tensor) -> Tensor:
+            tensor_argument(name, input)
+            tensor_argument(name, index, 3, "index")
+            if index.dtype is int32:
+                index = index.to(int64)
+            if input.ndim + index.ndim == 1:  # a tensor without dimensions counts as one of one element
+                return op(input.reshape(-1), index.reshape(-1), dim).reshape(index.shape)
             return op(input, index, dim)
 
         return named(function, name, op.doc)
 
     def with_source(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+        tensor_argument(name, input)
+        tensor_argument(name, index, 3, "index")
+        tensor_argument(name, src, 4, "src")
+        if index.dtype is int32:
+            index = index.to(int64)
+        if input.ndim <= 1 and index.ndim <= 1 and src.ndim <= 1:
+            return op(input.reshape(-1), index.reshape(-1), src.reshape(-1), dim).reshape(input.shape)
         return op(input, index, src, dim)
 
     return named(with_source, name, op.doc)

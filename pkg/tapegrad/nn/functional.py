@@ -163,6 +163,9 @@ def dropout(input: api.Tensor, p: float = 0.5, training: bool = True, inplace: b
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if p == 0 or not training or input.numel() == 0:
         return input
+    if not input.is_floating_point():  # before the generator moves
+        kind = input.type()[6:-6]
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {kind}")
     with api.no_grad():
         noise = api.zeros_like(input)
         if p < 1:

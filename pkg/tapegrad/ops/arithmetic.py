@@ -257,6 +257,7 @@ def clamp_min_lo(g, x, lo, _y):
 pointwise(
     "clamp_min", clamp_min, (clamp_min_x, clamp_min_lo), dtypes=NUMBERS, reference=np.maximum,
     doc="Raised to at least `min`; gradient 1 at the bound.",
+    bounds=True,
 )
 
 
@@ -275,6 +276,7 @@ def clamp_max_hi(g, x, hi, _y):
 pointwise(
     "clamp_max", clamp_max, (clamp_max_x, clamp_max_hi), dtypes=NUMBERS, reference=np.minimum,
     doc="Lowered to at most `max`; gradient 1 at the bound.",
+    bounds=True,
 )
 
 
