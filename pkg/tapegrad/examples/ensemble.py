@@ -55,19 +55,23 @@ class Result(NamedTuple):
 
 
 def start(torch: Any, config: Config, data: Data, model: int) -> tuple[list[Any], Any]:
-    """A model's first parameters and its orders of the data (epochs, n), by its seed alone."""
+    """A model's first parameters and its orders of the data (epochs, n), by its seed alone.
+
+    Weights are (in, out) and biases (1, out): so they need no views in a product.
+    """
     torch.manual_seed(config.seed + model)
     first = build_model(torch, data.x_train.shape[1], config.hidden, data.classes)
     orders = [torch.randperm(len(data.x_train)) for _ in range(config.epochs)]
-    return [p.detach() for p in first.parameters()], torch.stack(orders)
+    parameters = [p.detach() for p in first.parameters()]
+    return [p.t().contiguous() if p.ndim == 2 else p.unsqueeze(0) for p in parameters], torch.stack(orders)
 
 
 def forward(torch: Any, parameters: list[Any], x: Any) -> Any:
     """Scores of one model, (n, classes), or of a stack, (models, n, classes)."""
     w1, b1, w2, b2, w3, b3 = parameters
-    x = torch.tanh(x @ w1.mT + b1.unsqueeze(-2))
-    x = torch.tanh(x @ w2.mT + b2.unsqueeze(-2))
-    return x @ w3.mT + b3.unsqueeze(-2)
+    x = torch.tanh(x @ w1 + b1)
+    x = torch.tanh(x @ w2 + b2)
+    return x @ w3 + b3
 
 
 def accuracies(torch: Any, parameters: list[Any], x: Any, y: Any) -> Any:
