@@ -21,14 +21,23 @@ CHAIN_SIZE = 10_000_000
 Step = Callable[..., Any]
 
 
-def training_step(model: Any, criterion: Any, optimizer: Any) -> Step:
-    """One step on a batch, from forgetting the gradients to the update; returns the loss."""
+def plain(f: Step) -> Step:
+    return f
+
+
+def training_step(model: Any, criterion: Any, optimizer: Any, part: Step = plain) -> Step:
+    """One step on a batch, from forgetting the gradients to the update; returns the loss.
+
+    `part` may compile the loss and the update on their own, as suits PyTorch.
+    """
+    loss_of = part(lambda x, y: criterion(model(x), y))
+    update = part(optimizer.step)
 
     def step(x: Any, y: Any) -> Any:
         optimizer.zero_grad()
-        loss = criterion(model(x), y)
+        loss = loss_of(x, y)
         loss.backward()
-        optimizer.step()
+        update()
         return loss
 
     return step
@@ -56,11 +65,13 @@ class Stepping(common.Work):
         return seen
 
 
-def digits(torch: Any, batch: int, hidden: int, optimizer: str, wrap: Step = lambda f: f) -> Stepping:
-    """The classifier of the digits; `wrap` is `compile` or nothing."""
+def digits(
+    torch: Any, batch: int, hidden: int, optimizer: str, wrap: Step = plain, part: Step = plain
+) -> Stepping:
+    """The classifier of the digits; `wrap` compiles the step, `part` its parts, or they do nothing."""
     model = common.classifier(torch, hidden)
     updates = common.optimizer_for(torch, optimizer, model.parameters())
-    step = training_step(model, torch.nn.CrossEntropyLoss(), updates)
+    step = training_step(model, torch.nn.CrossEntropyLoss(), updates, part)
     return Stepping(wrap(step), common.batches(torch, batch))
 
 
@@ -94,26 +105,31 @@ def rnn_model(torch: Any) -> Any:
     return Recurrence()
 
 
-def rnn(torch: Any, wrap: Step = lambda f: f) -> Stepping:
+def rnn(torch: Any, wrap: Step = plain, part: Step = plain) -> Stepping:
     model = rnn_model(torch)
     updates = common.optimizer_for(torch, "SGD", model.parameters())
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in rnn_batches()]
-    return Stepping(wrap(training_step(model, torch.nn.CrossEntropyLoss(), updates)), data)
+    return Stepping(wrap(training_step(model, torch.nn.CrossEntropyLoss(), updates, part)), data)
 
 
 def chain_array(size: int = CHAIN_SIZE) -> np.ndarray:
     return np.random.default_rng(3).standard_normal(size, np.float32)
 
 
-def chain(torch: Any, wrap: Step = lambda f: f, size: int = CHAIN_SIZE) -> Stepping:
+def chain(torch: Any, wrap: Step = plain, part: Step = plain, size: int = CHAIN_SIZE) -> Stepping:
     """Eight pointwise ops over ten million numbers and a sum, forward and backward; one array, as no cache holds it."""
     x = torch.from_numpy(chain_array(size)).requires_grad_()
 
-    def step() -> Any:
-        x.grad = None
+    def total() -> Any:
         y = x * 1.1 + 0.3
         y = (torch.relu(y) * x - 0.2) * (x + 2)
-        loss = y.abs().sum()
+        return y.abs().sum()
+
+    forward = part(total)
+
+    def step() -> Any:
+        x.grad = None
+        loss = forward()
         loss.backward()
         return loss
 
@@ -141,7 +157,7 @@ class CompiledStep:
 
     def setup(self, way: str, name: str) -> None:
         torch = common.load("tapegrad")
-        self.work = MAKES[name](torch, torch.compile if way == "compiled" else lambda f: f)
+        self.work = MAKES[name](torch, torch.compile if way == "compiled" else plain)
         self.work.run(12)
         if way == "compiled" and not self.work.step.counters.replayed:
             raise RuntimeError(f"{name} was not replayed: {self.work.step.counters}")
