@@ -406,7 +406,9 @@ class Reader:
     def _check_escapes(self, alive: dict[int, Any], expected: Counter[int], counted: set[int]) -> None:
         over = [s for s, (refs, _) in alive.items() if refs > expected[s]]
         if over:
-            gc.collect()
+            # What was made inside is young; a full collection takes longer than thousands of small steps where
+            # other libraries have filled the heap.
+            gc.collect(1)
             again = self.capture.alive()
             over = [s for s in over if s in again and again[s][0] > expected[s]]
         if over:
