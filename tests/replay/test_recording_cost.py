@@ -39,3 +39,24 @@ def test_recording_does_not_walk_the_whole_heap():
         gc.callbacks.remove(note)
     assert run.counters.replayed >= 2
     assert not full
+
+
+def test_recording_prints_no_tensors(monkeypatch):
+    w = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([w], lr=0.1, momentum=0.9)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = (w * x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    def refuse(self):
+        raise AssertionError("a parameter is printed")
+
+    monkeypatch.setattr(torch.nn.Parameter, "__repr__", refuse)
+    run = torch.compile(step)
+    for i in range(6):
+        run(torch.full((3,), float(i)))
+    assert run.counters.replayed >= 2
