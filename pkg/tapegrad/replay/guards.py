@@ -102,7 +102,7 @@ class Reach:
                 self.contents.append((name, lambda: len(o)))
                 return []
             self._keep(o, name)
-            return [(v, f"{name}[{k!r}]") for k, v in o.items()]
+            return [(v, f"{name}[{shown(k)}]") for k, v in o.items()]
         if isinstance(o, list):
             if len(o) > MOST_ENTRIES:
                 self.contents.append((name, lambda: len(o)))
@@ -404,3 +404,8 @@ def cell_contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:
         return None
+
+
+def shown(key: Any) -> str:
+    """A key in a name; optimizer state has parameters as keys, which would be printed with all their numbers."""
+    return repr(key) if isinstance(key, (str, bytes, int, float)) else type(key).__name__

@@ -131,6 +131,7 @@ class Reader:
             raise Unfit(why, line, lasting=True)
         if not capture.whole:
             raise Unfit("there was no memory to note every storage")
+        self._forget_views()
         self._leaves()
         self._lay_out_memory()
         steps = self._steps()
@@ -140,6 +141,18 @@ class Reader:
         return program
 
     # ---------------------------------------------------------------- memory
+
+    def _forget_views(self) -> None:
+        """Lets go of views that the code itself made: what they show is noted, and they would keep records alive."""
+        outside = self.capture.outside
+        for key, t in list(outside.items()):
+            rec = _machine.record_of(t)
+            if rec >= 0 and t._base is not None and not t.is_leaf and self._made_inside(rec):
+                del outside[key]
+
+    def _made_inside(self, rec: int) -> bool:
+        words = struct.unpack(f"{COPY_WORDS}q", _machine.record_words(rec)[0])
+        return bool(words[COPY_SEQ] >= self.capture.first_sequence)
 
     def _leaves(self) -> None:
         """The leaves whose gradients were touched, and what those were at the start."""
@@ -419,7 +432,9 @@ class Reader:
     def _check_escapes(self, alive: dict[int, Any], expected: Counter[int], counted: set[int]) -> None:
         over = [s for s, (refs, _) in alive.items() if refs > expected[s]]
         if over:
-            gc.collect()
+            # What was made inside is young; a full collection takes longer than thousands of small steps where
+            # other libraries have filled the heap.
+            gc.collect(1)
             again = self.capture.alive()
             over = [s for s in over if s in again and again[s][0] > expected[s]]
         if over:
