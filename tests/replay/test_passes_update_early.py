@@ -123,3 +123,23 @@ def test_memory_of_gradients_is_shared_once_they_are_used_up(monkeypatch: Any) -
         return plan_memory(entry_of(f).program).arena
 
     assert plan(functools.partial(split_updates, least=1)) < 0.5 * plan()
+
+
+@pytest.mark.usefixtures("eager_updates")
+def test_a_parameter_that_is_looked_at_before_the_step_has_not_changed() -> None:
+    def run(compiled: bool) -> list[Any]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+        def step(x: Any, t: Any) -> Any:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), t).backward()
+            norm = model[2].weight.detach().square().sum()
+            optimizer.step()
+            return norm
+
+        f = torch.compile(step, fullgraph=True) if compiled else step
+        return [f(torch.full((2, 8), k / 8), torch.tensor([1, 2])).item() for k in range(6)]
+
+    assert run(True) == run(False)
