@@ -26,6 +26,7 @@ cdef class Machine:
     cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
     cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
     cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
+    cdef public tuple dropped           # leaves whose gradients become None before anything is computed
     cdef public tuple bumps             # (tensor, count): versions of tensors from outside
     cdef public tuple stamps
     cdef public tuple shared_plans

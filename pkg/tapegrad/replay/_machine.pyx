@@ -16,8 +16,8 @@ from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.tape._execute cimport blas_table
-from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._copies cimport record_copy_in, record_copy_out
+from tapegrad.tape._storage cimport Storage, storage_exact, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, extension, kernel_t, record, record_extend, record_extended, record_new,
     record_obj, record_refs, record_release, record_retain, record_save, record_set_edge, record_set_ptr, segments,
@@ -360,7 +360,7 @@ cdef class Machine:
             if written and source != B_FRESH:
                 self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
-        self.locks = self.fixed = self.relations = self.shared_plans = ()
+        self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -472,6 +472,8 @@ cdef class Machine:
             return False, None
         self.busy = True
         try:
+            for k in self.dropped:      # before their successors take memory
+                self.put_gradient(<Tensor>self.leaves[k], False, (), None)
             for k in range(self.n_bases):
                 if self.base_source[k] == B_FRESH:
                     self.base_storage[k] = storage_new(self.base_bytes[k])
@@ -774,7 +776,7 @@ cdef class Arena:
     cdef readonly int64_t nbytes
 
     def __cinit__(self, int64_t nbytes):
-        self.st = storage_new(nbytes)
+        self.st = storage_exact(nbytes)
         self.address = <int64_t><uintptr_t>self.st.ptr
         self.nbytes = nbytes
 

@@ -210,6 +210,20 @@ def made_of(template: Any) -> list[Made]:
     return []
 
 
+def dropped(program: Program) -> tuple[int, ...]:
+    """Leaves whose gradients nothing reads and which are None, or others, before any step that can fail."""
+    read = {b.source for n in program.lifetimes() if (b := program.buffers[n]).kind == GRADIENT}
+    fails = next((i for i, s in enumerate(program.steps) if s.declaration and s.declaration.errors), len(program.steps))
+    first: dict[int, tuple[int, int]] = {}
+    for at, leaf, storage in program.effects.events:
+        first.setdefault(leaf, (at, storage))
+    return tuple(
+        leaf
+        for leaf, (at, storage) in first.items()
+        if not storage and at <= fails and leaf not in read and program.effects.exits[leaf] is not None
+    )
+
+
 def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
     effects = program.effects
 
@@ -252,6 +266,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
     machine.fixed = effects.fixed
     machine.relations = effects.relations
     machine.events = tuple(events)
+    machine.dropped = dropped(program)
     machine.bumps = tuple(outside_bumps)
     machine.result = plan(effects.result)
     machine.shared_plans = tuple(p for p in plans.values() if p.shared)

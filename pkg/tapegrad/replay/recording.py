@@ -603,6 +603,9 @@ class Reader:
                 _, _, start, _ = _machine.storage_words(extension[EXT_AUX])
                 saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
             extension[EXT_AUX] = 0
+            if extension[EXT_EDGES]:  # records' numbers, which are others in each recording
+                at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
+                extension[at : at + extension[EXT_EDGES]] = [-1] * extension[EXT_EDGES]
         out[COPY_SEQ] = out[COPY_REFS] = 0
         out[COPY_OBJ] = out[COPY_EXT] = out[COPY_VERSIONS] = out[COPY_VERSIONS + 1] = 0
         out[COPY_EDGE : COPY_EDGE + 3] = [-1, -1, -1]
