@@ -473,7 +473,7 @@ cdef class Machine:
         self.busy = True
         try:
             for k in self.dropped:      # before their successors take memory
-                self.put_gradient(<Tensor>self.leaves[k], False, (), None)
+                self.put_gradient(self.leaf(k, arguments), False, arguments, None)
             for k in range(self.n_bases):
                 if self.base_source[k] == B_FRESH:
                     self.base_storage[k] = storage_new(self.base_bytes[k])

@@ -56,6 +56,6 @@ class Effects:
     versions: list[tuple[Any, int]]
     fresh_versions: dict[int, int]
     fixed_arguments: frozenset[int]
-    fixed: tuple[tuple[int, Any], ...]  # arguments that must be these tensors
-    relations: tuple[tuple[int, int, int, bool], ...]  # arguments i, j share memory: bytes between, same object
+    fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
+    relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object
     generators: list[Any] = field(default_factory=list)
