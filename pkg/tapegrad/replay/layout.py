@@ -33,6 +33,7 @@ INSTRUCTION_WORDS, FRAME_AT = 32, 8
 ONE_CALL, THREADS, CHUNKS = 0, 1, 2
 SOURCES = {FRESH: 0, ARGUMENT: 1, GRADIENT: 2}
 ALIGN = 64
+WORTH_DROPPING = 1 << 18  # bytes of gradients: for less, giving them up first takes longer than it helps
 
 
 class Pool:
@@ -212,6 +213,8 @@ def made_of(template: Any) -> list[Made]:
 
 def dropped(program: Program) -> tuple[int, ...]:
     """Leaves whose gradients nothing reads and which are None, or others, before any step that can fail."""
+    if sum(b.nbytes for b in program.buffers.values() if b.kind == FRESH) < WORTH_DROPPING:
+        return ()
     read = {b.source for n in program.lifetimes() if (b := program.buffers[n]).kind == GRADIENT}
     fails = next((i for i, s in enumerate(program.steps) if s.declaration and s.declaration.errors), len(program.steps))
     first: dict[int, tuple[int, int]] = {}
