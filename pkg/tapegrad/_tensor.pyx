@@ -12,7 +12,7 @@ from cpython.type cimport PyType_Modified
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
-from tapegrad._elements cimport category, classify, itemsizes, scalar_at, type_name
+from tapegrad._elements cimport category, classify, itemsizes, scalar_at, store_scalar, type_name
 from tapegrad._layout cimport *
 from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
@@ -20,6 +20,8 @@ from tapegrad.tape._tape cimport (
     ext_words, extension, op_name, op_row, record, record_extend, record_far, record_new, record_new_leaf, record_obj,
     record_release, record_retain, record_set_edge,
 )
+
+import warnings
 
 from tapegrad import dtypes as _dtypes
 from tapegrad._device import CPU
@@ -385,7 +387,7 @@ cdef int rebase(Tensor t, int64_t i) except -1:
 # ---------------------------------------------------------------- pointwise ops
 
 cdef object unsupported(int64_t op, int dt):
-    raise RuntimeError(f'"{op_name(op)}" not implemented for \'{type_name(dt)}\'')
+    raise NotImplementedError(f'"{op_name(op)}" not implemented for \'{type_name(dt)}\'')
 
 
 cdef object refuse_saving():
@@ -404,6 +406,8 @@ cdef Tensor cast_to(Tensor t, int dt):
 cpdef Tensor clone(Tensor t):
     """A copy with its own memory, recorded."""
     cdef PyObject* args[1]
+    if t is None:
+        raise TypeError("clone(): argument 'input' (position 1) must be Tensor, not NoneType")
     args[0] = <PyObject*>t
     return pointwise(cast_op[t.dt], 1, args, None, None)
 
@@ -456,9 +460,12 @@ def binary_(int64_t op, Tensor a not None, b):
 def copy_(Tensor self not None, source):
     """self[...] = source (a tensor or a number; converted and broadcast); returns self."""
     cdef PyObject* p[1]
+    cdef char[8] fits
     p[0] = <PyObject*>source
-    if isinstance(source, Tensor) and source is self:
+    if source is self:
         return self
+    if not isinstance(source, Tensor) and classify(source) >= 0:
+        store_scalar(source, self.dt, False, fits)
     return pointwise(cast_op[self.dt], 1, p, self, None)
 
 
@@ -509,6 +516,12 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         out.rec = i
         out.requires = True
     return out
+
+NOT_KEPT = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+    "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, "
+    "use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access "
+    "the leaf Tensor instead.")
 
 
 # ---------------------------------------------------------------- the class
@@ -581,6 +594,8 @@ cdef class Tensor:
         """The sizes, or the size of one dimension; IndexError if there is no such dimension."""
         if dim is None:
             return self.shape
+        if self.ndim_ == 0 and type(dim) is int:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
         return self.shape_[wrap_dim(dim, self.ndim_)]
 
     def stride(self, dim=None):
@@ -684,14 +699,20 @@ cdef class Tensor:
 
     @property
     def grad(self):
-        """The gradient accumulated by `backward`, or None."""
+        """The gradient accumulated by `backward`, or None.
+
+        UserWarning for the result of an operation that does not keep its gradient.
+        """
         if self.rec < 0:
             if not _capture.active or not _capture.capturing():
                 return None
             leaf_record(self, self.requires)
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
-        return grad_of(self.rec)
+        g = grad_of(self.rec)
+        if g is None and record(self.rec)[REC_FLAGS] & (FLAG_LEAF | FLAG_RETAIN) == 0 and needs_grad(self):
+            warnings.warn(NOT_KEPT, UserWarning, stacklevel=1)
+        return g
 
     @grad.setter
     def grad(self, value):
@@ -770,10 +791,10 @@ cdef class Tensor:
     @property
     def data(self):
         """The same memory as a tensor outside of every history, with its own version count."""
-        cdef Storage* st
+        cdef Storage* st = storage_share(self.st)
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
-        st = storage_share(self.st)
+            _capture.note_shared(st)
         cdef Tensor t = tensor_over(st, self.data_, self.dt, self.ndim_, self.shape_, self.strides_)
         storage_release(st)
         return t
@@ -1249,6 +1270,6 @@ def get_default_dt():
     return default_dt
 
 
-def mark_inference(Tensor t):
+def mark_inference(Tensor t not None):
     """Whether t was made in inference mode."""
     return t.inference

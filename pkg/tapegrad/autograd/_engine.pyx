@@ -462,7 +462,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
         if w[SWEEP_DETAIL] & ENTRY_CAPTURE and w[SWEEP_DETAIL] & ENTRY_GOES_ON == 0:
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
             results[wanted[i]] = gradient_tensor(i, g)
-        if r[REC_FLAGS] & FLAG_RETAIN and accumulates:
+        if r[REC_FLAGS] & FLAG_RETAIN:  # also by grad(): what it passes
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
             held = grad_of(i)
             t = gradient_tensor(i, g)

@@ -17,7 +17,6 @@ from .._layout import (
     FRAME_SCRATCH,
     FRAME_SCRATCH_BYTES,
     FRAME_STEP,
-    FRAME_WORDS,
     HEAVY_ELEMENTS,
     PARALLEL_ELEMENTS,
 )
@@ -107,7 +106,8 @@ def lay_out(program: Program) -> Any:
         if b.kind in SOURCES and b.number in touched:
             base_of[b.number] = len(bases)
             number = b.source if b.kind != FRESH else 0
-            count = program.effects.fresh_versions.get(b.number, 0) if b.kind == FRESH else versions.get((b.kind, b.source), 0)
+            counts, key = (program.effects.fresh_versions, b.number) if b.kind == FRESH else (versions, (b.kind, b.source))
+            count = counts.get(key, 0)
             bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
     for argument in needed_arguments(program):
         if not any(s == 1 and n == argument for s, n, *_ in bases):
@@ -116,7 +116,7 @@ def lay_out(program: Program) -> Any:
 
     plan = plan_memory(program)
     offsets = plan.offsets
-    constants = {b.number: pool.add(b.source) for b in program.buffers.values() if b.kind == CONSTANT and b.number in touched}
+    constants = {n: pool.add(b.source) for n, b in program.buffers.items() if b.kind == CONSTANT and n in touched}
     code: list[list[int]] = []
     for i, step in enumerate(program.steps):
         items, grain, phases, mode, scratch_bytes = calls(step)
@@ -168,7 +168,7 @@ def lay_out(program: Program) -> Any:
             code[where // INSTRUCTION_WORDS][where % INSTRUCTION_WORDS] = address(operand)
     for i, word, where in pool_words:
         code[i][FRAME_AT + word] = memory.address + where
-    for i, step in enumerate(program.steps):
+    for i in range(len(code)):
         if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
             at = plan.scratch_offsets.get(i)
             code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address if at is None else arena.address + at
@@ -230,12 +230,18 @@ def dropped(program: Program) -> tuple[int, ...]:
 def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
     effects = program.effects
 
+    plans: dict[int, Any] = {}  # one tensor in two places stays one
+
     def plan(m: Any) -> Any:
         if isinstance(m, Made):
+            if id(m) in plans:
+                plans[id(m)].shared = True
+                return plans[id(m)]
             over = m.over if m.buffer < 0 else base_of[m.buffer]
-            return _machine.TensorPlan(
+            plans[id(m)] = _machine.TensorPlan(
                 over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
             )
+            return plans[id(m)]
         if isinstance(m, _machine.Rebuild):
             return _machine.Rebuild(m.make, plan(m.parts))
         if type(m) is tuple:
@@ -256,12 +262,17 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
     for at, leaf, storage in effects.events:
         if not storage:
             events.append((at, leaf, False))
-        elif storage in by_storage and isinstance(effects.exits[leaf], Made) and effects.exits[leaf].buffer == by_storage[storage]:
+            continue
+        put = effects.exits[leaf]
+        if storage in by_storage and isinstance(put, Made) and put.buffer == by_storage[storage]:
             events.append((at, leaf, exits[leaf]))
+    machine.fixed = effects.fixed
+    machine.relations = effects.relations
     machine.events = tuple(events)
     machine.dropped = dropped(program)
     machine.bumps = tuple(outside_bumps)
     machine.result = plan(effects.result)
+    machine.shared_plans = tuple(p for p in plans.values() if p.shared)
     stamps = []
     for record in effects.records:
         saved = []
