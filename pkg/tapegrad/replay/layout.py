@@ -170,8 +170,9 @@ def lay_out(program: Program) -> Any:
         code[i][FRAME_AT + word] = memory.address + where
     for i in range(len(code)):
         if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
-            at = plan.scratch_offsets.get(i)
-            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address if at is None else arena.address + at
+            shared = plan.scratch_offsets.get(i)
+            address_of = scratch_memory.address if shared is None else arena.address + shared
+            code[i][FRAME_AT + FRAME_SCRATCH] = address_of
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
