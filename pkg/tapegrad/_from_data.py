@@ -69,7 +69,7 @@ def _check_range(numbers: Any, d: dtype) -> None:
     if numbers.dtype.kind == "i" and d.itemsize == 8:
         return
     low, high = float(numbers.min()), float(numbers.max())
-    limits = np.iinfo(d.numpy)
+    limits: Any = np.iinfo(d.numpy)
     smallest = -float(limits.max) if limits.min == 0 else float(limits.min)
     fits = smallest <= low and (high <= limits.max if limits.max < 2**53 else high < 2.0**63)  # no NaN
     if limits.min == 0 and numbers.dtype.kind == "f" and fits:
@@ -125,6 +125,8 @@ def tensor(
         array = np.asarray(data)
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (str, bytes, dict, set)):
         return tensor(list(data), dtype=dtype, requires_grad=requires_grad)
+    elif dtype is not None:
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     else:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
     d = check_dtype("tensor", dtype, from_numpy_dtype(array.dtype) if dtype is None else None)

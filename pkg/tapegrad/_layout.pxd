@@ -121,6 +121,7 @@ cpdef enum:
 
     OPFLAG_BLAS = 1
     OPFLAG_VARIADIC = 2
+    OPFLAG_NO_BOOL = 8                 # refuses bools where other types would make them numbers
     OPFLAG_BOUNDS = 4                  # Python numbers must fit the type; elsewhere integers wrap around
 
     DERIVATIVE_NONE = 0

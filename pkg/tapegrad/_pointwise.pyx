@@ -125,6 +125,16 @@ cdef void make_plan(
                 plan[j] = 0
 
 
+cdef object refuse_bool(int64_t op, int n, PyObject** args):
+    for k in range(n):
+        if not isinstance(<object>args[k], Tensor) or (<Tensor>args[k]).dt != BOOL:
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+                "mask, use the `~` or `logical_not()` operator instead.")
+    raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                       "`logical_xor()` operator instead.")
+
+
 cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object params):
     """Records and runs one pointwise op on tensors and Python numbers.
 
@@ -152,6 +162,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         if isinstance(<object>args[k], Tensor):
             ts[k] = args[k]
             t = <Tensor>args[k]
+            if t.dt == BOOL and row[OP_FLAGS] & OPFLAG_NO_BOOL:
+                refuse_bool(op, n, args)
             if row[OP_INPUT_DTYPE + k] < 0:
                 if t.ndim_ > 0:
                     dim_dt = t.dt if dim_dt < 0 else promotion[dim_dt][t.dt]
@@ -164,6 +176,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
             if cat < 0:
                 raise TypeError(f"{op_name(op)}(): argument {k + 1} must be Tensor or a number, "
                                 f"not {type(<object>args[k]).__name__}")
+            if cat == 0 and row[OP_FLAGS] & OPFLAG_NO_BOOL:
+                refuse_bool(op, n, args)
             if row[OP_INPUT_DTYPE + k] < 0 and cat > scalar_cat:
                 scalar_cat = cat
     dt = dim_dt

@@ -3,12 +3,13 @@
 A structured op has a rule, asked once per layout of inputs, and kernels of its own (`ops/registry.py`).
 """
 
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from tapegrad._elements cimport category
 from tapegrad._layout cimport *
+from tapegrad._near_plans cimport KEY_WORDS, NearPlans, put_key
 from tapegrad._tensor cimport (
     Tensor, contiguous_, edge_of, grad_mode, inference_mode, needs_grad, put_meta, put_shape, read_shape, refuse_saving,
     same_shape, save, tensor_new, unsupported,
@@ -73,6 +74,12 @@ cdef class Runner:
     cdef tuple names
     cdef set optional                   # inputs that may be None
     cdef dict plans
+    cdef NearPlans near
+    # The last launch, for a Shortcut that waits for it.
+    cdef int watched
+    cdef tuple last_inputs
+    cdef Planned last_plan
+    cdef object last_result
 
     def __cinit__(self, op):
         self.op = op.id
@@ -86,6 +93,15 @@ cdef class Runner:
         named = code.co_varnames[:code.co_argcount]
         self.optional = set(named[code.co_argcount - len(op.rule.__defaults__ or ()):])
         self.plans = {}
+        self.near = NearPlans()
+
+    cdef object go(self, tuple inputs, Planned plan):
+        result = launch(self.op, inputs, plan)
+        if self.watched:
+            self.last_inputs = inputs
+            self.last_plan = plan
+            self.last_result = result
+        return result
 
     cdef tuple dense(self, tuple inputs, tuple copies):
         """The inputs with those named (all if None) made contiguous."""
@@ -112,6 +128,16 @@ cdef class Runner:
         cdef Tensor t
         cdef Planned plan
         cdef bint dense = True
+        cdef uint64_t near_key[KEY_WORDS]
+        cdef int n_near = -1
+        if not named:
+            n_near = 0
+            for k in range(<int>len(args)):
+                n_near = put_key(args[k], near_key, n_near, k < (1 if self.variadic else self.n_inputs))
+            if n_near > 0:
+                plan = <Planned>self.near.find(near_key, n_near)
+                if plan is not None:
+                    return self.go(tuple(args[0]) if self.variadic else args[:self.n_inputs], plan)
         if self.variadic:
             inputs = tuple(args[0])
             rest = args[1:]
@@ -162,7 +188,62 @@ cdef class Runner:
                 self.plans[key] = plan
         if plan.copies is not None:
             return self(*self.dense(inputs, plan.copies), *rest, **named)
-        return launch(self.op, inputs, plan)
+        if n_near > 0:
+            self.near.put(near_key, n_near, plan)
+        return self.go(inputs, plan)
+
+
+cdef class Shortcut:
+    """A public function that comes down to one structured op, called with positional arguments only.
+
+    The function looks at layouts and arguments and ends in one call of the op with the tensors as they came:
+    where it did so once, the next call with the same layouts and arguments goes to the op's plan at once.
+    """
+    cdef object op
+    cdef Runner runner                  # None before the first call
+    cdef object function
+    cdef NearPlans near
+
+    def __cinit__(self, function, op):
+        self.function = function
+        self.op = op
+        self.near = NearPlans()
+
+    def __call__(self, *args):
+        cdef uint64_t key[KEY_WORDS]
+        cdef int n = 0, k
+        cdef Planned plan
+        cdef tuple inputs = None
+        cdef Runner runner = self.runner
+        if runner is None:
+            runner = self.runner = self.op.run
+        for k in range(<int>len(args)):
+            n = put_key(args[k], key, n, k < (1 if runner.variadic else runner.n_inputs))
+        if n <= 0:
+            return self.function(*args)
+        plan = <Planned>self.near.find(key, n)
+        if plan is not None:
+            if runner.variadic:
+                return runner.go(tuple(args[0]), plan)
+            return runner.go(args[:runner.n_inputs], plan)
+        runner.watched += 1
+        try:
+            result = self.function(*args)
+            if result is runner.last_result:
+                inputs = tuple(args[0]) if runner.variadic else args[:runner.n_inputs]
+                if len(inputs) == len(runner.last_inputs):
+                    for k in range(<int>len(inputs)):
+                        if inputs[k] is not runner.last_inputs[k]:
+                            break
+                    else:
+                        self.near.put(key, n, runner.last_plan)
+        finally:
+            runner.watched -= 1
+            if runner.watched == 0:
+                runner.last_inputs = None
+                runner.last_plan = None
+                runner.last_result = None
+        return result
 
 
 cdef object launch(int64_t op, tuple inputs, Planned plan):

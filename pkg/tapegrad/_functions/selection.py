@@ -37,6 +37,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds, the input elsewhere."""
     tensor_argument("masked_fill", input)
     tensor_argument("masked_fill", mask, 2, "mask")
+    if not isinstance(value, Tensor):
+        _tensor.copy_(_tensor.empty((), input._dt), value)  # RuntimeError if it does not fit the type
     if mask.dtype is not bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     result = apply_pointwise(BY_NAME["where"].id, (mask, value, input))

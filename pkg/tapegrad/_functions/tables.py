@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import _tensor, _views
+from .. import _views
 from .._tensor import Tensor, apply_pointwise
 from ..dtypes import bool_, dtype, float32, float64, int32, int64, promote_types, uint8
 from ..native import symbols
@@ -15,10 +15,13 @@ from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
 from . import arithmetic, conversion, reductions, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
+from .shortcuts import shorten
 
 # Functions and methods alike; only functions; only methods.
 _BOTH = {
-    arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),),
+    arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),
+        *("floor", "ceil", "round", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
+    ),
     conversion: ("clone",),
     reductions: ("max", "min", "var", "std", "norm"),
     selection: (
@@ -88,6 +91,7 @@ def build(ops: Sequence[Op]) -> None:
         FUNCTIONS[name] = METHODS[name] = _softmax(getattr(softmax_ops, name), name)
     for name in ("cat", "stack"):
         FUNCTIONS[name] = _same_dtype(getattr(joining, name), name)
+    shorten()
     FUNCTIONS["concat"] = FUNCTIONS["concatenate"] = FUNCTIONS["cat"]
     for name, source in _ALIASES.items():
         FUNCTIONS[name] = METHODS[name] = FUNCTIONS[source]
@@ -104,7 +108,7 @@ def _small_methods() -> None:
     for name, t in _CASTS.items():
         METHODS[name] = conversion.caster(t, name)
     METHODS["type"] = conversion.type_
-    METHODS["copy_"] = _tensor.copy_
+    METHODS["copy_"] = conversion.copy_
     METHODS["type_as"] = named(
         lambda self, other: conversion.to(self, other.dtype), "type_as", "Converted to another's dtype."
     )

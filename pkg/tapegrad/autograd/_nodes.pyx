@@ -9,8 +9,8 @@ from tapegrad._layout cimport *
 from tapegrad._tensor cimport Hooks, Tensor, edge_of, grad_of, set_grad, tensor_over
 from tapegrad.tape._storage cimport Storage
 from tapegrad.tape._tape cimport (
-    ext_edges, ext_params, ext_words, extension, op_name, op_row, record, record_drop_saved, record_edge, record_extended,
-    record_obj, record_ptr, record_release, record_retain, record_saved, record_shape, record_version,
+    ext_edges, ext_params, ext_words, extension, op_name, op_row, record, record_drop_saved, record_edge,
+    record_extended, record_obj, record_ptr, record_release, record_retain, record_saved, record_shape, record_version,
 )
 
 

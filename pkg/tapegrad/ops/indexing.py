@@ -306,8 +306,8 @@ def index_select(x: Any, dim: int, index: Any) -> Any:
     """
     for position, (name, value) in enumerate((("input", x), ("index", index))):
         if not hasattr(value, "numel"):
-            kind = type(value).__name__
-            raise TypeError(f"index_select(): argument '{name}' (position {1 + 2 * position}) must be Tensor, not {kind}")
+            where = f"argument '{name}' (position {1 + 2 * position})"
+            raise TypeError(f"index_select(): {where} must be Tensor, not {type(value).__name__}")
     dim = normal_dim(dim, x.ndim)
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")

@@ -38,6 +38,7 @@ from .._layout import (
     OP_RESULT,
     OPFLAG_BLAS,
     OPFLAG_BOUNDS,
+    OPFLAG_NO_BOOL,
     OPFLAG_VARIADIC,
     PROMOTE_FLOAT,
     PROMOTE_SAME,
@@ -123,6 +124,7 @@ class Op:
     blas: bool = False
     returns_aux: bool = False
     bounds: bool = False
+    no_bool: bool = False
     errors: Mapping[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
@@ -155,7 +157,10 @@ class Op:
         """The op's numbers for the op table, as (word, value)."""
         yield OP_KIND, self.kind
         yield OP_INPUTS, len(self.inputs)
-        flags = ((self.blas, OPFLAG_BLAS), (self.variadic, OPFLAG_VARIADIC), (self.bounds, OPFLAG_BOUNDS))
+        flags = (
+            *((self.blas, OPFLAG_BLAS), (self.variadic, OPFLAG_VARIADIC), (self.bounds, OPFLAG_BOUNDS)),
+            (self.no_bool, OPFLAG_NO_BOOL),
+        )
         yield OP_FLAGS, sum(bit for given, bit in flags if given)
         yield OP_DTYPES, sum(1 << t.index for t in self.dtypes)
         yield OP_RESULT, -1 if self.result is None else self.result.index
@@ -216,14 +221,15 @@ def pointwise(
     method: bool = True,
     inplace: bool = True,
     bounds: bool = False,
+    no_bool: bool = False,
 ) -> Op:
     """Declares an element-wise op of one to three inputs.
 
     `derivatives` holds per input a formula, IDENTITY, None where no gradient flows, or NOT_IMPLEMENTED
     where backward raises; `promote`
     is "same" or "float" (integers are computed in the default floating type); `result` fixes the
-    result's type; with `bounds` a Python number has to fit the type, else integers wrap around;
-    `reference` is the same function on NumPy float64 arrays; `domain` the interval
+    result's type; with `bounds` a Python number has to fit the type, else integers wrap around; with
+    `no_bool` bools are refused; `reference` is the same function on NumPy float64 arrays; `domain` the interval
     where the tests sample.
     """
     code = forward.__code__
@@ -246,6 +252,7 @@ def pointwise(
             method,
             inplace and result is None,
             bounds=bounds,
+            no_bool=no_bool,
         )
     )
 

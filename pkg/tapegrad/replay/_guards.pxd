@@ -7,9 +7,8 @@ cdef class Snapshot:
     cdef int64_t n_entries
     cdef int64_t* first                 # of each container, and one more
     cdef int64_t n
-    cdef list spaces                    # namespaces of which single names are looked at
-    cdef list names
-    cdef list values
+    cdef PyObject** held                # the containers once more, borrowed from the list
+    cdef char* kinds                    # of each: dict, list, cell
 
     cdef void keep(self, int64_t at, PyObject* o) noexcept
     cdef void exchange(self, int64_t at, PyObject* o) noexcept

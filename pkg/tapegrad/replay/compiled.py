@@ -19,9 +19,10 @@ from . import _machine, layout
 from ._call import Caller, Form, simple
 from .comparing import difference
 from .guards import Guards, Reach
-from .passes import run_passes
-from .program import Program
 from .inspecting import Table, table_of
+from .passes import run_passes
+from .planning import MemoryPlan, plan_memory
+from .program import Program
 from .recording import Reader, Unfit
 from .state import State, contents
 
@@ -88,13 +89,22 @@ class Pending:
                 numbers, group = step.update
                 guards.cells[id(group)] = numbers.keys
 
-    def fits(self) -> bool:
+    def fits(self, arguments: tuple[Tensor, ...]) -> bool:
         """Whether, for all that can be seen, a call made now does what was recorded."""
-        return (
-            self.guards.difference() is None
-            and all(g.check() for g in self.outside)
-            and all(x.entry is None or (x.tensor.grad is not None) == x.entry for x in self.program.effects.leaves)
-        )
+        effects = self.program.effects
+        if self.guards.difference() is not None or not all(g.check() for g in self.outside):
+            return False
+        if any(arguments[i] is not t for i, t in effects.fixed):
+            return False
+        for i, j, distance, same in effects.relations:
+            a, b = _machine.memory_of(arguments[i]), _machine.memory_of(arguments[j])
+            if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
+                return False
+        for leaf in effects.leaves:
+            t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _machine.Argument) else leaf.tensor
+            if leaf.entry is not None and (t.grad is not None) != leaf.entry:
+                return False
+        return True
 
 
 class Signature:
@@ -185,7 +195,7 @@ class CompiledFunction(Caller):
 
     def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The next call looks at this entry first."""
-        if not self.check and simple(args, kwargs):
+        if not self.check and not entry.guards.contents and simple(args, kwargs):
             self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot
 
     @property
@@ -249,6 +259,20 @@ class CompiledFunction(Caller):
         entry, arguments = self._entry_for(args, kwargs)
         return table_of(entry.before, entry.program, State(entry.program, arguments), arguments, runs)
 
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """What the program for these arguments needs in bytes, known before its first run.
+
+        RuntimeError if there is no program for them yet.
+
+        >>> import tapegrad as torch
+        >>> f = torch.compile(lambda x: (x * 2).sum())
+        >>> for _ in range(2):
+        ...     y = f(torch.ones(4))
+        >>> f.memory(torch.ones(4)).peak > 0
+        True
+        """
+        return plan_memory(self._entry_for(args, kwargs)[0].program)
+
     def _entry_for(self, args: Any, kwargs: Any) -> tuple[Entry, tuple[Tensor, ...]]:
         tensors: list[Tensor] = []
         signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
@@ -268,7 +292,7 @@ class CompiledFunction(Caller):
         for o in others:
             reach.add(o, "an argument")
         guards = Guards(reach)
-        expected = [p for p in signature.pending if p.fits()]
+        expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
         states = random_states()
         if not capture.begin():
@@ -281,6 +305,8 @@ class CompiledFunction(Caller):
             signature.recordings += 1
             try:
                 known = [t for t, _ in reach.tensors.values()]
+                if reach.iterators:
+                    raise Unfit(f"what {reach.iterators[0]} gives next cannot be foreseen (an iterator)", lasting=True)
                 program = Reader(capture, arguments, known, result).read()
                 for name, before, now in zip(("Python", "NumPy"), states, random_states(), strict=True):
                     if before != now:
@@ -463,6 +489,11 @@ class CompiledModule(Module):
         """See `CompiledFunction.counters`."""
         counters: Counters = self._compiled.counters
         return counters
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """See `CompiledFunction.memory`."""
+        found: MemoryPlan = self._compiled.memory(*args, **kwargs)
+        return found
 
     def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
         """See `CompiledFunction.table`."""

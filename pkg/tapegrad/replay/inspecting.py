@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from . import layout
-from .program import Program, Step
+from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Program, Step
 
 __all__ = ["Table", "table_of"]
+
+
+# How the table calls buffers, by kind.
+SHORT = {INSIDE: "m", FRESH: "new", ARGUMENT: "arg", GRADIENT: "grad", OUTSIDE: "out", CONSTANT: "const"}
 
 
 class Table:
@@ -35,8 +39,7 @@ class Table:
 
 
 def shown(program: Program, numbers: set[int]) -> str:
-    names = {"inside": "m", "fresh": "new", "argument": "arg", "gradient": "grad", "outside": "out", "constant": "const"}
-    return ", ".join(f"{names[program.buffers[n].kind]}{n}" for n in sorted(numbers))
+    return ", ".join(f"{SHORT[program.buffers[n].kind]}{n}" for n in sorted(numbers))
 
 
 def elements(step: Step) -> int:

@@ -118,9 +118,6 @@ cdef inline int64_t record_ptr(int64_t* r, int64_t k) noexcept nogil:
     st = record_saved(r, k)
     return <int64_t>(<Storage*>st).ptr if st != 0 else 0
 
-cdef void record_copy_out(int64_t* r, int64_t* words) noexcept nogil
-cdef void record_copy_in(int64_t* r, const int64_t* words) noexcept nogil
-
 cdef inline int64_t* extension(int64_t* r) noexcept nogil:
     return <int64_t*>(<Storage*>r[REC_EXT]).ptr
 

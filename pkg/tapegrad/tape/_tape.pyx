@@ -10,7 +10,7 @@ The GIL is the tape's lock: kernels that run without it touch element data only.
 """
 
 from cpython.ref cimport PyObject, Py_XDECREF
-from libc.stdint cimport int64_t, uint32_t, uintptr_t
+from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
 from tapegrad._layout cimport *
@@ -328,51 +328,6 @@ cdef inline int64_t drop_edge(int64_t e, int64_t pending) noexcept:
         r[REC_SEQ] = pending
         return e
     return pending
-
-
-cdef void record_copy_out(int64_t* r, int64_t* words) noexcept nogil:
-    """All that the record says, in the COPY_WORDS words that COPY_OP and so on name; what is not there as 0 or -1."""
-    cdef int k
-    words[COPY_OP] = r[REC_OP]
-    words[COPY_FLAGS] = <int64_t><uint32_t>r[REC_FLAGS]
-    words[COPY_SEQ] = r[REC_SEQ]
-    words[COPY_REFS] = record_refs(r)
-    words[COPY_NUMEL] = r[REC_NUMEL]
-    words[COPY_OBJ] = record_obj(r)
-    words[COPY_EXT] = r[REC_EXT] if record_extended(r) else 0
-    words[COPY_PARAM] = r[REC_PARAM] if r[REC_FLAGS] & FLAG_NEAR else 0
-    words[COPY_VERSIONS] = words[COPY_VERSIONS + 1] = 0
-    for k in range(3):
-        words[COPY_EDGE + k] = record_edge(r, k)
-        words[COPY_SHAPE + k] = 0
-    if ((r[REC_OP] >> 16) & 0xFF) <= 3:
-        for k in range((r[REC_OP] >> 16) & 0xFF):
-            words[COPY_SHAPE + k] = record_shape(r)[k]
-    for k in range(4):
-        words[COPY_SAVED + k] = record_saved(r, k)
-        words[COPY_PTR + k] = record_ptr(r, k)
-        if words[COPY_SAVED + k] != 0:
-            words[COPY_VERSIONS + (k >> 1)] |= record_version(r, k) << (32 * (k & 1))
-
-
-cdef void record_copy_in(int64_t* r, const int64_t* words) noexcept nogil:
-    """Gives a new record the words of a copy, but neither order, references, object, extension nor what is saved."""
-    cdef int k, ndim = <int>((words[COPY_OP] >> 16) & 0xFF)
-    r[REC_OP] = words[COPY_OP]
-    r[REC_NUMEL] = words[COPY_NUMEL]
-    if words[COPY_FLAGS] & FLAG_SAVES:
-        record_saves(r)
-    if words[COPY_FLAGS] & FLAG_NEAR:
-        record_near(r)
-        r[REC_PARAM] = words[COPY_PARAM]
-    if ndim == 2 or ndim == 3:
-        record_far(r)
-        for k in range(ndim):
-            r[REC_SHAPE + k] = words[COPY_SHAPE + k]
-    for k in range(3):
-        record_set_edge(r, k, words[COPY_EDGE + k])
-    r[REC_FLAGS] |= words[COPY_FLAGS] & ~(
-        <int64_t>FLAG_NEAR | FLAG_FAR | FLAG_EXTENDED | (<int64_t>15 << FLAG_PTR_SHIFT) | (<int64_t>-1 << 32))
 
 
 def addresses():

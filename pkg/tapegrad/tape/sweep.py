@@ -506,5 +506,3 @@ def sweep(s, _lo, _hi):
         release(s, s[SWEEP_GRAD])
         s[SWEEP_GRAD] = 0
         s[SWEEP_STAGE] = STAGE_POP
-
-
