@@ -256,6 +256,7 @@ def main(argv: list[str] | None = None) -> int:
         "threads": cores,
         "clock": "processor time" if args.cpu_time else "wall clock",
     }
+    context["load"] = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     results: list[Result] = []
     recordings: dict[str, float] = {}
     failures: list[str] = []

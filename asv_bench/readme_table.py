@@ -65,7 +65,9 @@ def render(results: dict[str, Any], where: str) -> str:
     used = ", ".join(f"{n} {versions[n]}" for n in ("torch", "jax", "optax", "numba") if n in versions)
     return "\n".join(
         [
-            f"On {where}, CPython {versions['python']}, {used}; float32, {versions['threads']}, {versions['clock']}.",
+            f"On {where}, CPython {versions['python']}, {used}; float32, {versions['threads']}, {versions['clock']},",
+            f"load average of the machine {versions['load']}. Where that is above the number of cores, other work was in the",
+            "way of the caches, and the figures say little.",
             "Another processor gives other numbers: `python asv_bench/readme_table.py` writes this block again.",
             "",
             "Whole training steps. The figure in brackets is the time over that of compiled tapegrad, the median over",
@@ -137,7 +139,7 @@ def example() -> dict[str, Any]:
     return {
         "eager": {"context": {"ours": "tapegrad 0.1.0", "theirs": "torch 2.13.0+cpu"}, "results": eager},
         "compiled": {
-            "context": {**dict.fromkeys(names, "1.5"), "threads": "one core", "clock": "wall clock"},
+            "context": {**dict.fromkeys(names, "1.5"), "threads": "one core", "clock": "wall clock", "load": "1.5"},
             "results": steps,
             "recording_in_eager_steps": dict.fromkeys(makes, 10.0),
         },
