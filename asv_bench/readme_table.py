@@ -66,8 +66,8 @@ def render(results: dict[str, Any], where: str) -> str:
     return "\n".join(
         [
             f"On {where}, CPython {versions['python']}, {used}; float32, {versions['threads']}, {versions['clock']},",
-            f"load average {versions['load']}. Where that is above the number of cores, other work was in the way of the",
-            "caches, and the figures say little.",
+            f"load average {versions['load']}. Where that is above the number of cores, other work was in the way of",
+            "the caches, and the figures say little.",
             "Another processor gives other numbers: `python asv_bench/readme_table.py` writes this block again.",
             "",
             "Whole training steps. The figure in brackets is the time over that of compiled tapegrad, the median over",
