@@ -199,8 +199,9 @@ class CompiledFunction(Caller):
 
     def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The next call looks at this entry first."""
-        if not self.check and not entry.guards.contents and simple(args, kwargs):
+        if not self.check and simple(args, kwargs):
             self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot
+            self.contents = entry.guards.same_contents if entry.guards.contents else None
 
     @property
     def counters(self) -> Counters:
