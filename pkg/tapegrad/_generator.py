@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from .tape._capture import refuse
+
 __all__ = [
     "Generator",
     "default_generator",
@@ -99,6 +101,7 @@ class Generator:
         self._seeded = False
 
     def _set_seed(self, seed: int) -> None:
+        refuse("a random generator is seeded")
         with self.lock:
             words = self._words
             words[:] = 0
@@ -158,6 +161,7 @@ class Generator:
         >>> torch.Generator().get_state().shape[0]
         5056
         """
+        refuse("the state of a random generator is read")
         if not self._seeded:
             self.seed()
         with self.lock:
@@ -174,6 +178,7 @@ class Generator:
         >>> torch.Generator().set_state(g.get_state()).initial_seed()
         3
         """
+        refuse("the state of a random generator is set")
         words = _checked_state(new_state)
         with self.lock:
             self._words[:] = words

@@ -292,8 +292,10 @@ cdef class Machine:
     cdef public tuple leaves            # tensors whose gradients it looks at or puts
     cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
     cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
-    cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
-    cdef public tuple bumps             # (tensor, count): versions of tensors from outside
+    cdef public tuple order             # per instruction: its step's place in the recording
+    cdef public tuple base_places       # per base: places in the recording that change it
+    cdef public tuple events            # (place in the recording, leaf, state as in `exit`) in order, for runs that fail
+    cdef public tuple bumps             # (tensor, count, places in the recording): versions of tensors from outside
     cdef public tuple stamps
     cdef public tuple shared_plans
     cdef public object result
@@ -336,7 +338,7 @@ cdef class Machine:
             self.base_bytes[k] = nbytes
             self.base_written[k] = written
             self.base_version[k] = version
-        self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
+        self.guarded = self.leaves = self.entry = self.exit = self.events = self.order = self.base_places = self.bumps = self.stamps = ()
         self.written_ranges = self.locks = self.fixed = self.relations = self.shared_plans = ()
 
     def __dealloc__(self):
@@ -371,6 +373,13 @@ cdef class Machine:
         n = len(self.leaves)
         for k in range(n):
             expected = self.entry[k]
+            t = self.leaf(k, arguments)
+            if has_hooks(t):
+                return False
+            if isinstance(self.leaves[k], Argument):
+                for j in range(n):
+                    if j != k and self.leaf(j, arguments) is t:
+                        return False
             if expected is None:
                 continue
             held = gradient_at(self.leaf(k, arguments))
@@ -450,7 +459,7 @@ cdef class Machine:
             finally:
                 for lock in self.locks:
                     lock.release()
-            self.bump()
+            self.bump(status)
             if status >= 0:
                 self.failed(status, arguments)
             return True, self.finish(arguments)
@@ -561,22 +570,32 @@ cdef class Machine:
 
     # ------------------------------------------------ after a run
 
-    cdef int bump(self) except -1:
-        """Versions of what was changed."""
+    cdef int bump(self, int64_t failed) except -1:
+        """Versions of what was changed, before instruction `failed` if one failed."""
         cdef int64_t k
         cdef Tensor t
-        for t, count in self.bumps:
-            t.st.version += <int64_t>count
+        for t, count, places in self.bumps:
+            t.st.version += <int64_t>(count if failed < 0 else self.passed(failed, count, places))
         for k in range(self.n_bases):
-            self.base_storage[k].version += self.base_version[k]
+            if self.base_version[k] == 0:
+                continue
+            count = self.base_version[k]
+            if failed >= 0:
+                count = self.passed(failed, count, self.base_places[k])
+            self.base_storage[k].version += <int64_t>count
         return 0
+
+    cdef object passed(self, int64_t failed, object count, tuple places):
+        """How many of the changes that recorded steps at `places` made come before instruction `failed`."""
+        at = self.order[failed]
+        return min(count, len([p for p in places if p < at]))
 
     cdef object failed(self, int64_t i, tuple arguments):
         """Leaves the gradients as eager code would have left them, and raises the error of instruction i."""
         cdef int64_t* f = self.code + i * I_WORDS + I_FRAME
         states = {}
         for place, leaf, state in self.events:
-            if place <= i:
+            if place <= self.order[i]:
                 states[leaf] = state
         for leaf, state in states.items():
             self.put_gradient(self.leaf(leaf, arguments), state, arguments, None)
@@ -754,6 +773,18 @@ cdef class Arena:
         if at < 0 or nbytes < 0 or at + nbytes > self.nbytes:
             raise ValueError("reading outside of an arena")
         return self.st.ptr[at:at + nbytes]
+
+
+cdef bint has_hooks(Tensor leaf):
+    """Whether anything is called when a gradient reaches the leaf."""
+    cdef int64_t* r
+    if leaf.rec < 0:
+        return False
+    r = record(leaf.rec)
+    if r[REC_OBJ] == 0 or isinstance(<object><PyObject*><uintptr_t>r[REC_OBJ], Tensor):
+        return False
+    hooks = <object><PyObject*><uintptr_t>r[REC_OBJ]
+    return bool(hooks.pre) or bool(hooks.post)
 
 
 cdef object gradient_at(Tensor leaf):

@@ -22,11 +22,14 @@ from .guards import Guards, Reach
 from .passes import run_passes
 from .program import Program
 from .recording import Reader, Unfit
+from .tracing import watched
 
 __all__ = ["CompiledFunction", "Counters", "compile"]
 
 MOST_PROGRAMS = 16  # kept per signature
 MOST_RECORDINGS = 64  # per signature: a program that never fits again is not worth recording
+MOST_SIGNATURES = 4096
+MOST_FRUITLESS = 256  # recordings one after the other, of whatever signature, without a replay
 MOST_FAILURES = 4  # recordings one after the other that led to no program
 
 
@@ -93,6 +96,9 @@ class Pending:
             a, b = _machine.memory_of(arguments[i]), _machine.memory_of(arguments[j])
             if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
                 return False
+        owners = [arguments[x.tensor.number] if isinstance(x.tensor, _machine.Argument) else x.tensor for x in effects.leaves]
+        if len({id(t) for t in owners}) != len(owners):
+            return False
         for leaf in effects.leaves:
             t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _machine.Argument) else leaf.tensor
             if leaf.entry is not None and (t.grad is not None) != leaf.entry:
@@ -109,6 +115,7 @@ class Signature:
         self.recordings = 0
         self.failures = 0
         self.eager: str | None = None
+        self.unfit: Unfit | None = None  # the next call is watched, to name the line
 
 
 def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
@@ -147,6 +154,8 @@ class CompiledFunction:
         self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
         self._warned: set[str] = set()
         self._lock = threading.Lock()
+        self._fruitless = 0  # recordings since one became a program or a program ran
+        self._replayed = 0
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -210,14 +219,18 @@ class CompiledFunction:
     def _record(
         self, signature: Signature, reason: str, arguments: tuple[Tensor, ...], others: list[Any], args: Any, kwargs: Any
     ) -> Any:
-        reach = Reach()
-        reach.add(self.fn, name_of(self.fn))
-        for o in others:
-            reach.add(o, "an argument")
+        if self.counters.replayed != self._replayed:
+            self._replayed, self._fruitless = self.counters.replayed, 0
+        self._fruitless += 1
+        if self._fruitless > MOST_FRUITLESS or len(self._signatures) > MOST_SIGNATURES:
+            return self._forgotten(signature, others, args, kwargs)
+        reach = self._reach(others)
         guards = Guards(reach)
+        if signature.unfit is not None:
+            return self._name_line(signature, signature.unfit, guards, args, kwargs)
         expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
-        states = (random.getstate(), np.random.get_state()[1:3])
+        states = (random.getstate(), numpy_state())
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
         try:
@@ -231,23 +244,63 @@ class CompiledFunction:
                 if reach.iterators:
                     raise Unfit(f"what {reach.iterators[0]} gives next cannot be foreseen (an iterator)", lasting=True)
                 program = Reader(capture, arguments, known, result).read()
-                now = (random.getstate(), np.random.get_state()[1:3])
-                if now[0] != states[0]:
-                    raise Unfit("Python's random numbers are drawn inside", lasting=True)
-                if now[1][1] != states[1][1] or (now[1][0] != states[1][0]).any():
-                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True)
-                changed = guards.difference()
-                if changed is not None:
-                    raise Unfit(f"{changed} is changed inside")
+                if random.getstate() != states[0]:
+                    raise Unfit("Python's random numbers are drawn inside", lasting=True, state=random.getstate)
+                if numpy_state() != states[1]:
+                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True, state=numpy_state)
+                self._check_inside(guards)
             except Unfit as unfit:
                 signature.pending.clear()
                 signature.failures += 1
                 if unfit.lasting or signature.failures >= MOST_FAILURES:
-                    self._give_up(signature, unfit.why, unfit.line)
+                    if unfit.line is None and unfit.state is not None:
+                        signature.unfit = unfit
+                    else:
+                        self._give_up(signature, unfit.why, unfit.line)
                 return result
         finally:
             capture.release()
         self._confirm(signature, program, guards, expected)
+        return result
+
+    def _reach(self, others: list[Any]) -> Reach:
+        reach = Reach()
+        reach.add(self.fn, name_of(self.fn))
+        for o in others:
+            reach.add(o, "an argument")
+        return reach
+
+    def _check_inside(self, guards: Guards) -> None:
+        changed = guards.difference()
+        if changed is not None:
+            raise Unfit(f"{changed} is changed inside", state=guards)
+
+    def _name_line(self, signature: Signature, unfit: Unfit, guards: Guards, args: Any, kwargs: Any) -> Any:
+        """Gives up, after a call that is watched to name the line."""
+        signature.unfit = None
+        if isinstance(unfit.state, Guards):
+            changed = lambda: guards.difference() is not None  # noqa: E731
+        else:
+            before = unfit.state()
+            changed = lambda: unfit.state() != before  # noqa: E731
+        self.counters.eager += 1
+        self.counters.reasons[unfit.why] += 1
+        result, line = watched(lambda: self.fn(*args, **kwargs), changed)
+        self._give_up(signature, unfit.why, line)
+        return result
+
+    def _forgotten(self, signature: Signature, others: list[Any], args: Any, kwargs: Any) -> Any:
+        """A call whose arguments are new again, after very many such calls: eager, and nothing is kept of it."""
+        for form in reversed(self._signatures):
+            if self._signatures[form] is signature:
+                del self._signatures[form]
+                break
+        for o in others:
+            if not any(mentions(form, id(o)) for form in self._signatures):
+                self._others.pop(id(o), None)
+        why = "its arguments are others at each call"
+        result = self._eager(why, args, kwargs)
+        self._give_up(signature, why, None)
         return result
 
     def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
@@ -273,9 +326,21 @@ class CompiledFunction:
             signature.pending.append(Pending(program, guards))
             del signature.pending[:-MOST_PROGRAMS]
             return
-        signature.failures = 0
+        signature.failures = self._fruitless = 0
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]
+
+
+def numpy_state() -> Any:
+    kind, key, place, has_gauss, gauss = np.random.get_state(legacy=True)
+    return kind, key.tobytes(), place, has_gauss, gauss
+
+
+def mentions(form: Any, number: int) -> bool:
+    """Whether a form has the object with this identity in it."""
+    if not isinstance(form, tuple):
+        return False
+    return form == ("object", number) or any(mentions(part, number) for part in form)
 
 
 def name_of(fn: Any) -> str:

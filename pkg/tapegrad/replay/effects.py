@@ -53,7 +53,7 @@ class Effects:
     result: Any
     records: list[Record]
     guarded: list[Any]
-    versions: list[tuple[Any, int]]
+    versions: list[tuple[Any, int, tuple[int, ...]]]  # what, how often, by the steps at which places
     fresh_versions: dict[int, int]
     fixed_arguments: frozenset[int]
     fixed: tuple[tuple[int, Any], ...]  # arguments that must be these tensors

@@ -68,13 +68,17 @@ PLAIN = (int, float, str, bool, bytes, type(None), complex)
 
 
 class Unfit(Exception):
-    """The code cannot be replayed: why, and the (code, offset) of the line. `lasting` if trying again is no use."""
+    """The code cannot be replayed: why, and the (code, offset) of the line. `lasting` if trying again is no use.
 
-    def __init__(self, why: str, line: Any = None, lasting: bool = False) -> None:
+    `state` gives what changes when the code runs, where that would tell the line.
+    """
+
+    def __init__(self, why: str, line: Any = None, lasting: bool = False, state: Any = None) -> None:
         super().__init__(why)
         self.why = why
         self.line = line
         self.lasting = lasting
+        self.state = state
 
 
 class Memory:
@@ -134,7 +138,7 @@ class Reader:
         self._leaves()
         self._lay_out_memory()
         steps = self._steps()
-        effects = self._effects()
+        effects = self._effects(steps)
         program = Program(self.buffers, steps, set(), effects)
         self._check_reads(program)
         return program
@@ -269,6 +273,8 @@ class Reader:
                 _, out, data, _ = entry
                 steps.append(self._constant(self._operand(out, line), data, line))
         self.position.append(len(steps))
+        for n, step in enumerate(steps):
+            step.at = n
         return steps
 
     def _constant(self, out: Operand, data: bytes, line: Any) -> Step:
@@ -355,7 +361,7 @@ class Reader:
 
     # ---------------------------------------------------------------- effects
 
-    def _effects(self) -> Effects:
+    def _effects(self, steps: list[Step]) -> Effects:
         capture = self.capture
         alive = capture.alive()
         expected: Counter[int] = Counter()
@@ -390,7 +396,9 @@ class Reader:
             leaf = self.leaves[i]
             now = _machine.record_object(rec)
             if now is not None and not isinstance(now, Tensor):
-                raise Unfit("a parameter has hooks on its gradient", lasting=True)
+                if now.pre or now.post:
+                    raise Unfit("a parameter has hooks on its gradient", lasting=True)
+                now = now.grad
             if now is not None and now is leaf.held:
                 exits.append(None)
             else:
@@ -408,7 +416,7 @@ class Reader:
             result=self._template(self.result),
             records=self.records,
             guarded=list(self.guarded.values()),
-            versions=self._versions(),
+            versions=self._versions(steps),
             fresh_versions={b.number: alive[b.storage][1] for b in self.buffers.values() if b.kind == FRESH},
             fixed_arguments=frozenset(self.fixed_arguments),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
@@ -444,8 +452,12 @@ class Reader:
                 events.append((self.position[at], self.leaf_of[rec], storage))
         return events
 
-    def _versions(self) -> list[tuple[Any, int]]:
-        """(tensor, argument's number or leaf, how often it was changed)."""
+    def _versions(self, steps: list[Step]) -> list[tuple[Any, int, tuple[int, ...]]]:
+        """(tensor, argument's number or leaf, how often it was changed, and by which steps)."""
+        writers: dict[tuple[str, Any], list[int]] = {}
+        for step in steps:
+            for number in step.written_buffers():
+                writers.setdefault((self.buffers[number].kind, self.buffers[number].source), []).append(step.at)
         found = []
         seen = set()
         for t in self.from_outside:
@@ -462,7 +474,11 @@ class Reader:
                 for i, a in enumerate(self.arguments):
                     if i not in self.fixed_arguments and _machine.memory_of(a)[0] == storage:
                         where = (ARGUMENT, i)
-                found.append((where, bumps))
+                if where is t:
+                    at = next((v for (kind, o), v in writers.items() if kind == OUTSIDE and _machine.memory_of(o)[1] == _machine.memory_of(t)[1]), [])
+                else:
+                    at = writers.get(where, [])
+                found.append((where, bumps, tuple(at)))
         return found
 
     # ---------------------------------------------------------------- results and their records
