@@ -182,6 +182,7 @@ cdef class TensorPlan:
     cdef int64_t strides[MAX_DIMS]
     cdef bint inference
     cdef public bint shared             # in several places of the results
+    cdef public object view_of          # the tensor, Argument or TensorPlan of which it is a view
     cdef Tensor last                    # ... as made in the run that goes on
 
     def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
@@ -654,6 +655,15 @@ cdef class Machine:
             record_retain(i)
             t.rec = i
             t.requires = True
+        if p.view_of is not None:
+            if isinstance(p.view_of, TensorPlan):
+                over = self.make(<TensorPlan>p.view_of, arguments, records)
+            elif isinstance(p.view_of, Argument):
+                over = <Tensor>arguments[(<Argument>p.view_of).number]
+            else:
+                over = <Tensor>p.view_of
+            t.base = over
+            t.base_history = over.history
         if p.shared:
             p.last = t
         return t

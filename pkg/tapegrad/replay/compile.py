@@ -227,9 +227,17 @@ class CompiledFunction:
         reach = self._reach(others)
         guards = Guards(reach)
         if signature.unfit is not None:
-            return self._name_line(signature, signature.unfit, guards, args, kwargs)
+            return self._name_line(signature, signature.unfit, guards, arguments, args, kwargs)
+        if any(entry.machine.busy for entry in signature.entries):
+            return self._eager("its program runs in another thread", args, kwargs)
         expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
+        known_tensors = [t for t, _ in reach.tensors.values()]
+
+        def forms() -> list[Any]:
+            return [form_of(t) for t in (*arguments, *known_tensors)]
+
+        before, tensors = modes(), forms()
         states = (random.getstate(), numpy_state())
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
@@ -240,14 +248,21 @@ class CompiledFunction:
             self.counters.reasons[reason] += 1
             signature.recordings += 1
             try:
-                known = [t for t, _ in reach.tensors.values()]
-                if reach.iterators:
-                    raise Unfit(f"what {reach.iterators[0]} gives next cannot be foreseen (an iterator)", lasting=True)
-                program = Reader(capture, arguments, known, result).read()
+                if reach.refused:
+                    raise Unfit(reach.refused[0], lasting=True)
+                if modes() != before:
+                    raise Unfit("a mode is left changed", lasting=True, state=lambda _: modes())
+                if forms() != tensors:
+                    raise Unfit(
+                        "requires_grad, the shape or the history of a tensor from outside is changed inside",
+                        lasting=True,
+                        state=lambda arguments: [form_of(t) for t in (*arguments, *known_tensors)],
+                    )
+                program = Reader(capture, arguments, known_tensors, result).read()
                 if random.getstate() != states[0]:
-                    raise Unfit("Python's random numbers are drawn inside", lasting=True, state=random.getstate)
+                    raise Unfit("Python's random numbers are drawn inside", lasting=True, state=lambda _: random.getstate())
                 if numpy_state() != states[1]:
-                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True, state=numpy_state)
+                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True, state=lambda _: numpy_state())
                 self._check_inside(guards)
             except Unfit as unfit:
                 signature.pending.clear()
@@ -275,14 +290,14 @@ class CompiledFunction:
         if changed is not None:
             raise Unfit(f"{changed} is changed inside", state=guards)
 
-    def _name_line(self, signature: Signature, unfit: Unfit, guards: Guards, args: Any, kwargs: Any) -> Any:
+    def _name_line(self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any) -> Any:
         """Gives up, after a call that is watched to name the line."""
         signature.unfit = None
         if isinstance(unfit.state, Guards):
             changed = lambda: guards.difference() is not None  # noqa: E731
         else:
-            before = unfit.state()
-            changed = lambda: unfit.state() != before  # noqa: E731
+            before = unfit.state(arguments)
+            changed = lambda: unfit.state(arguments) != before  # noqa: E731
         self.counters.eager += 1
         self.counters.reasons[unfit.why] += 1
         result, line = watched(lambda: self.fn(*args, **kwargs), changed)
@@ -329,6 +344,12 @@ class CompiledFunction:
         signature.failures = self._fruitless = 0
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]
+
+
+def form_of(t: Tensor) -> Any:
+    """Layout of a tensor and, where it has one, its history."""
+    layout = _machine.layout_of(t)
+    return layout, -1 if layout[4] else _machine.record_of(t)
 
 
 def numpy_state() -> Any:

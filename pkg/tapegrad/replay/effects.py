@@ -32,6 +32,7 @@ class Made(NamedTuple):
     requires: bool
     inference: bool
     over: Any
+    base: Any  # of a view: the tensor, Argument or Made that it is a view of, where the caller has it
 
 
 class Record(NamedTuple):

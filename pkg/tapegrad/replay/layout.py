@@ -221,6 +221,9 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
             plans[id(m)] = _machine.TensorPlan(
                 over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
             )
+            plans[id(m)].view_of = plan(m.base)
+            if isinstance(m.base, Made):
+                plans[id(m.base)].shared = True
             return plans[id(m)]
         if isinstance(m, _machine.Rebuild):
             return _machine.Rebuild(m.make, plan(m.parts))

@@ -122,6 +122,7 @@ class Reader:
         self.lent = Memory()
         self.outside = Memory()
         self.made_of: dict[int, Made] = {}
+        self.seen: set[int] = set()  # tensors that the caller gets
         self.fixed_arguments: set[int] = set()
         self.relations: list[tuple[int, int, int, bool]] = []  # arguments i, j of one memory: bytes between, same object
         self.guarded: dict[int, Tensor] = {}
@@ -390,6 +391,7 @@ class Reader:
             if id(t) not in self.known and id(t) not in {id(a) for a in self.arguments}:
                 count(t)
                 pending.append(t)
+                self.seen.add(id(t))
 
         exits: list[Any] = []
         for rec, i in self.leaf_of.items():
@@ -529,16 +531,29 @@ class Reader:
         if found is not None:
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
-            return Made(operand.buffer, first - start, dt, shape, strides, stamp, requires, inference, None)
+            return Made(operand.buffer, first - start, dt, shape, strides, stamp, requires, inference, None, self._base_of(t))
         for i, a in enumerate(self.arguments):
             if _machine.memory_of(a)[1] == start:
                 offset = first - _machine.memory_of(a)[3]
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, _machine.Argument(i))
+                over = _machine.Argument(i)
+                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, over, self._base_of(t))
         for owner in (*self.known.values(), *self.guarded.values()):
             if _machine.memory_of(owner)[1] == start:
                 offset = first - _machine.memory_of(owner)[3]
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, owner)
+                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, owner, self._base_of(t))
         raise Unfit("the function returns memory that the recording does not know")
+
+    def _base_of(self, t: Tensor) -> Any:
+        """What a view is of, where the caller has that too: in-place operations on one change the other's history."""
+        base = t._base
+        if base is None:
+            return None
+        for i, a in enumerate(self.arguments):
+            if a is base:
+                return _machine.Argument(i)
+        if id(base) in self.known or id(base) in self.guarded:
+            return base
+        return self._made(base) if id(base) in self.seen else None
 
     def _stamp(self, tensors: list[Tensor], expected: Counter[int]) -> None:
         """Templates of the records that the results keep alive, oldest first."""
@@ -603,6 +618,9 @@ class Reader:
                 _, _, start, _ = _machine.storage_words(extension[EXT_AUX])
                 saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
             extension[EXT_AUX] = 0
+            if extension[EXT_EDGES]:
+                at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
+                extension[at : at + extension[EXT_EDGES]] = [-1] * extension[EXT_EDGES]
         out[REC_SEQ] = out[REC_REFS] = 0
         out[REC_OBJ] = out[REC_EXT] = out[REC_VERSIONS] = out[REC_VERSIONS + 1] = 0
         out[REC_EDGE : REC_EDGE + 3] = [-1, -1, -1]
