@@ -13,7 +13,6 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-
 import tapegrad as torch
 from tapegrad.replay import compile
 
@@ -36,7 +35,7 @@ def picture(o: Any, seen: dict[int, int] | None = None) -> Any:
         )  # fmt: skip
     if id(o) in seen:
         return "again", seen[id(o)]
-    if isinstance(o, FunctionType) or callable(o) and not hasattr(o, "parameters"):
+    if isinstance(o, FunctionType) or (callable(o) and not hasattr(o, "parameters")):
         return "function"
     if not isinstance(o, tuple):
         seen[id(o)] = len(seen)

@@ -13,12 +13,11 @@ from collections import Counter
 from types import SimpleNamespace as namespace
 
 import pytest
+import tapegrad as torch
+import tapegrad.nn.functional as F
 from _twins import Twins, world
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-
-import tapegrad as torch
-import tapegrad.nn.functional as F
 
 SECONDS = float(os.environ.get("TAPEGRAD_REPLAY_SECONDS", "12"))
 FIRST = int(os.environ.get("TAPEGRAD_REPLAY_SEED", "0"))
@@ -117,7 +116,7 @@ def instruction(w, code, values, given):
             INPLACE[j % len(INPLACE)](target, b.sum())
         return target
     if kind == "overwrite":  # a value that others may have saved: eager code raises, and so must the compiled
-        if a.requires_grad and a.is_leaf or any(a is t for t in given):
+        if (a.requires_grad and a.is_leaf) or (which % 3 and any(a is t for t in given)):
             return a.detach() + 1
         return INPLACE[which % len(INPLACE)](a, b.detach().sum())
     if kind == "random":
@@ -268,6 +267,10 @@ def happen(twins, event, k, rows):
         def outside(w, result, *_):
             found = [r for r in result if isinstance(r, torch.Tensor)] if isinstance(result, (list, tuple)) else [result]
             for r in found:
+                if r is not None and k % 3 == 0 and r.is_floating_point() and not r.is_leaf:
+                    r.mul_(0.5)
+                if r is not None and k % 4 == 0 and r.ndim and len(r) and r.is_floating_point():
+                    r[0].add_(1)
                 if r is not None and r.requires_grad:
                     r.sum().backward(retain_graph=True)
 

@@ -149,7 +149,7 @@ class Reach:
         kind = type(o)
         home = (kind.__module__ or "").partition(".")[0]
         module = inner is not None and "_parameters" in inner and "_modules" in inner
-        if inner is not None and (home == LIBRARY or library_module(kind.__module__) and home not in sys.stdlib_module_names):
+        if inner is not None and (home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)):
             return self._whole(inner, name)
         found: list[tuple[Any, str]] = [(kind, kind.__name__)]
         if inner is not None and any(of_library_type(c) and "_parameters" not in inner for c in kind.__mro__[:-1]):
@@ -245,9 +245,9 @@ class Named:
         found = []
         instance = not isinstance(self.owner, (type, types.ModuleType))
         for space in self.namespaces:
-            wanted = [n for n in space if n in names or everything and instance]
+            wanted = [n for n in space if n in names or (everything and instance)]
             for n in wanted:
-                if n in self.taken or self.skip and (n.startswith("_") or n == "training"):
+                if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
                     continue
                 self.taken.add(n)
                 self.absent.discard(n)
@@ -321,7 +321,7 @@ def codes_of(code: types.CodeType) -> list[types.CodeType]:
 def library_module(name: str | None) -> bool:
     """Whether a module is tapegrad's, or the standard library's or another installed package's."""
     top = (name or "").partition(".")[0]
-    if top == LIBRARY or top in sys.stdlib_module_names and top != "__main__":
+    if top == LIBRARY or (top in sys.stdlib_module_names and top != "__main__"):
         return True
     return "site-packages" in str(getattr(sys.modules.get(name or ""), "__file__", None) or "")
 

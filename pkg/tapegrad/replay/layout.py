@@ -17,7 +17,6 @@ from .._layout import (
     FRAME_SCRATCH,
     FRAME_SCRATCH_BYTES,
     FRAME_STEP,
-    FRAME_WORDS,
     HEAVY_ELEMENTS,
     PARALLEL_ELEMENTS,
 )
