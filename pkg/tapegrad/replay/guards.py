@@ -149,7 +149,9 @@ class Reach:
         kind = type(o)
         home = (kind.__module__ or "").partition(".")[0]
         module = inner is not None and "_parameters" in inner and "_modules" in inner
-        if inner is not None and (home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)):
+        if inner is not None and (
+            home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
+        ):
             return self._whole(inner, name)
         found: list[tuple[Any, str]] = [(kind, kind.__name__)]
         if inner is not None and any(of_library_type(c) and "_parameters" not in inner for c in kind.__mro__[:-1]):
@@ -253,7 +255,9 @@ class Named:
                 self.absent.discard(n)
                 found.append((space[n], f"{self.path}.{n}"))
             if instance:  # a class attribute that the instance may come to hide
-                self.absent.update(n for n in names if n not in space and n not in self.slots and in_class(self.owner, n))
+                self.absent.update(
+                    n for n in names if n not in space and n not in self.slots and in_class(self.owner, n)
+                )
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:
                 self.taken.add(n)

@@ -12,7 +12,9 @@ from typing import Any
 __all__ = ["watched"]
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
-LIBRARY = tuple({PACKAGE, *(sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen"})
+LIBRARY = tuple(
+    {PACKAGE, *(sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen"}
+)
 
 
 def users(code: CodeType) -> bool:
