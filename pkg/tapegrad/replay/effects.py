@@ -57,6 +57,6 @@ class Effects:
     versions: list[tuple[Any, int, tuple[int, ...]]]  # what, how often, by the steps at which places
     fresh_versions: dict[int, int]
     fixed_arguments: frozenset[int]
-    fixed: tuple[tuple[int, Any], ...]  # arguments that must be these tensors
-    relations: tuple[tuple[int, int, int, bool], ...]  # arguments i, j share memory: bytes between, same object
     generators: list[Any] = field(default_factory=list)
+    fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
+    relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

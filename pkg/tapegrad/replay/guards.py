@@ -103,7 +103,7 @@ class Reach:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
-            return [(v, f"{name}[{k!r}]") for k, v in o.items()]
+            return [(v, f"{name}[{shown(k)}]") for k, v in o.items()]
         if isinstance(o, list):
             if len(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
@@ -418,3 +418,8 @@ def cell_contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:
         return None
+
+
+def shown(key: Any) -> str:
+    """A key in a name; optimizer state has parameters as keys, which would be printed with all their numbers."""
+    return repr(key) if isinstance(key, (str, bytes, int, float)) else type(key).__name__

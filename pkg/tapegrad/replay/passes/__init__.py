@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..program import Program
+from .copies import remove_copies
+from .dead import remove_dead
+from .in_place import write_in_place
+from .recompute import recompute
+from .update_early import split_updates
 
 __all__ = ["PASSES", "run_passes"]
 
-PASSES: tuple[Callable[[Program], Program], ...] = ()
+# Buffers are merged last: their lifetimes end earlier by then.
+PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead, remove_copies, split_updates, write_in_place)
 
 
-def run_passes(program: Program) -> Program:
-    """The program after all passes."""
+def run_passes(program: Program, limit: int | None = None) -> Program:
+    """The program after all passes.
+
+    With a `limit` of bytes on what a run holds of its own (`MemoryPlan.peak`), values are computed again
+    instead of kept until it is met, or as far as that goes.
+    """
     for change in PASSES:
+        if limit is not None and change is write_in_place:
+            program = recompute(program, limit)
         program = change(program)
     return program

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import _default_dtype, _tensor
 from .._tensor import Tensor
+from ..nn import Module
 from ..tape import _capture
 from . import _machine, layout
+from ._call import Caller, Form, simple
 from .comparing import difference
 from .guards import Guards, Reach
+from .inspecting import Table, table_of
 from .passes import run_passes
+from .planning import MemoryPlan, plan_memory
 from .program import Program
 from .recording import Reader, Unfit
+from .state import State, contents
 from .tracing import watched
 
 __all__ = ["CompiledFunction", "Counters", "compile"]
@@ -49,27 +53,31 @@ class Counters:
 
 
 class Entry:
-    """A program ready to run, with its guards."""
+    """A program ready to run, with its guards; one machine per thread that is in it at a time."""
 
     def __init__(self, program: Program, before: Program, guards: Guards) -> None:
         self.program = program
         self.before = before
         self.guards = guards
-        self.machine, self.cells, self.memory = layout.lay_out(program)
-        self.values: list[Any] = [None] * len(self.cells)
-        for cell in self.cells:
-            guards.cells[id(cell.group)] = cell.numbers.keys
-        self.write_cells()
+        self.machines = [layout.lay_out(program)]
+        for cell in self.machines[0][1]:
+            guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
+        self.fits = self.write_cells()
 
     def write_cells(self) -> bool:
-        """Puts the hyperparameters where the program reads them; False if the program does not serve them."""
-        for i, cell in enumerate(self.cells):
-            values = cell.numbers(cell.group)
-            if values is None or len(values) != cell.count:
-                return False
-            self.memory.write(cell.at, np.asarray(values, np.float64).tobytes())
+        """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
         self.guards.stale_cells = False
-        return True
+        return all(layout.write_cells(cells, memory) for _, cells, memory in self.machines)
+
+    def machine(self) -> Any:
+        """A machine that is not running."""
+        for machine, _, _ in self.machines:
+            if not machine.busy:
+                return machine
+        made = layout.lay_out(self.program)
+        layout.write_cells(made[1], made[2])
+        self.machines.append(made)
+        return made[0]
 
 
 class Pending:
@@ -140,7 +148,7 @@ def modes() -> tuple[Any, ...]:
     )
 
 
-class CompiledFunction:
+class CompiledFunction(Caller):
     """A function that is recorded and replayed; made by `compile`."""
 
     def __init__(self, fn: Callable[..., Any], *, check: bool, fullgraph: bool) -> None:
@@ -148,7 +156,7 @@ class CompiledFunction:
         self.fn = fn
         self.check = check
         self.fullgraph = fullgraph
-        self.counters = Counters()
+        self._counters = Counters()
         self._signatures: dict[Any, Signature] = {}
         self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
         self._warned: set[str] = set()
@@ -159,9 +167,8 @@ class CompiledFunction:
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _capture.is_capturing():
-            return self.fn(*args, **kwargs)  # part of the recording that goes on
+    def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that does not go the fast way: another form than the last, or something has changed."""
         tensors: list[Tensor] = []
         others: list[Any] = []
         form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
@@ -185,20 +192,33 @@ class CompiledFunction:
             if self.check:
                 done, result = self._checked(entry, arguments, args, kwargs)
             else:
-                done, result = entry.machine.run(arguments)
+                done, result = entry.machine().run(arguments)
             if done:
-                self.counters.replayed += 1
+                self._counters.replayed += 1
                 if at:
                     signature.entries.insert(0, signature.entries.pop(at))
+                self._remember(entry, args, kwargs)
                 return result
             reason = "a tensor from outside changed"
         return self._record(signature, reason, arguments, others, args, kwargs)
 
+    def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The next call looks at this entry first."""
+        if not self.check and not entry.guards.contents and simple(args, kwargs):
+            self.remember_fast(Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot)
+
+    @property
+    def counters(self) -> Counters:
+        """How many calls were replayed, recorded and run eagerly, and why."""
+        self._counters.replayed += self.replayed_fast
+        self.replayed_fast = 0
+        return self._counters
+
     # ---------------------------------------------------------------- eager
 
     def _eager(self, reason: str, args: Any, kwargs: Any) -> Any:
-        self.counters.eager += 1
-        self.counters.reasons[reason] += 1
+        self._counters.eager += 1
+        self._counters.reasons[reason] += 1
         return self.fn(*args, **kwargs)
 
     def _give_up(self, signature: Signature, why: str, line: Any) -> None:
@@ -207,11 +227,69 @@ class CompiledFunction:
         signature.eager = why
         signature.pending.clear()
         signature.entries.clear()
+        self.forget_fast()
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
         if message not in self._warned:
             self._warned.add(message)
             warnings.warn(f"{name_of(self.fn)} runs eagerly, not compiled: {message}", stacklevel=4)
+
+    # ---------------------------------------------------------------- looking
+
+    def _checked(self, entry: Entry, arguments: tuple[Tensor, ...], args: Any, kwargs: Any) -> tuple[bool, Any]:
+        """A replay, after an eager run from the same state has shown what it must give."""
+        if not entry.machine().fits_now(arguments):
+            return False, None
+        state = State(entry.program, arguments)
+        eager = self.fn(*args, **kwargs)
+        expected = {**state.now(), "the result": form_and_contents(eager)}
+        del eager
+        state.restore()
+        done, result = entry.machine().run(arguments)
+        if done:
+            found = {**state.now(), "the result": form_and_contents(result)}
+            for what, value in expected.items():
+                if value != found[what]:
+                    raise RuntimeError(f"compile(check=True): {name_of(self.fn)}: {what} is not what eager code gives")
+        return done, result
+
+    def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
+        """The program for these arguments before and after the passes, with the time of each step.
+
+        Everything the program changes is put back. RuntimeError if there is no program for them yet.
+
+        >>> import tapegrad as torch
+        >>> f = torch.compile(lambda x: (x * 2 + 1).sum())
+        >>> for _ in range(3):
+        ...     y = f(torch.ones(4))
+        >>> "add" in str(f.table(torch.ones(4)))
+        True
+        """
+        entry, arguments = self._entry_for(args, kwargs)
+        return table_of(entry.before, entry.program, State(entry.program, arguments), arguments, runs)
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """What the program for these arguments needs in bytes, known before its first run.
+
+        RuntimeError if there is no program for them yet.
+
+        >>> import tapegrad as torch
+        >>> f = torch.compile(lambda x: (x * 2).sum())
+        >>> for _ in range(2):
+        ...     y = f(torch.ones(4))
+        >>> f.memory(torch.ones(4)).peak > 0
+        True
+        """
+        return plan_memory(self._entry_for(args, kwargs)[0].program)
+
+    def _entry_for(self, args: Any, kwargs: Any) -> tuple[Entry, tuple[Tensor, ...]]:
+        tensors: list[Tensor] = []
+        signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
+        if signature is not None:
+            for entry in signature.entries:
+                if entry.guards.difference() is None:
+                    return entry, tuple(tensors)
+        raise RuntimeError(f"{name_of(self.fn)} has no program for these arguments; call it until it is replayed")
 
     # ---------------------------------------------------------------- recording
 
@@ -220,15 +298,13 @@ class CompiledFunction:
     ) -> Any:
         if self.counters.replayed != self._replayed:
             self._replayed, self._fruitless = self.counters.replayed, 0
-        self._fruitless += 1
-        if self._fruitless > MOST_FRUITLESS or len(self._signatures) > MOST_SIGNATURES:
+        if self._fruitless >= MOST_FRUITLESS or len(self._signatures) > MOST_SIGNATURES:
             return self._forgotten(signature, others, args, kwargs)
         reach = self._reach(others)
         guards = Guards(reach)
-        if signature.unfit is not None:
-            return self._name_line(signature, signature.unfit, guards, arguments, args, kwargs)
-        if any(entry.machine.busy for entry in signature.entries):
-            return self._eager("its program runs in another thread", args, kwargs)
+        unfit = signature.unfit
+        if unfit is not None:
+            return self._name_line(signature, unfit, guards, arguments, args, kwargs)
         expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
         known_tensors = [t for t, _ in reach.tensors.values()]
@@ -237,14 +313,15 @@ class CompiledFunction:
             return [form_of(t) for t in (*arguments, *known_tensors)]
 
         before, tensors = modes(), forms()
-        states = (random.getstate(), numpy_state())
+        states = random_states()
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
         try:
+            self._fruitless += 1
             result = self.fn(*args, **kwargs)
             capture.end()
-            self.counters.recorded += 1
-            self.counters.reasons[reason] += 1
+            self._counters.recorded += 1
+            self._counters.reasons[reason] += 1
             signature.recordings += 1
             try:
                 if reach.refused:
@@ -258,10 +335,14 @@ class CompiledFunction:
                         state=lambda arguments: [form_of(t) for t in (*arguments, *known_tensors)],
                     )
                 program = Reader(capture, arguments, known_tensors, result).read()
-                if random.getstate() != states[0]:
-                    raise Unfit("Python's random numbers are drawn inside", lasting=True, state=lambda _: random.getstate())
-                if numpy_state() != states[1]:
-                    raise Unfit("NumPy's random numbers are drawn inside", lasting=True, state=lambda _: numpy_state())
+                for i, name in enumerate(("Python", "NumPy")):
+                    if states[i] != random_states()[i]:
+                        # NumPy loads its generator at its first use: only the next recording can tell.
+                        raise Unfit(
+                            f"{name}'s random numbers are drawn inside",
+                            lasting=states[i] is not None,
+                            state=lambda _, i=i: random_states()[i],
+                        )
                 self._check_inside(guards)
             except Unfit as unfit:
                 signature.pending.clear()
@@ -274,7 +355,8 @@ class CompiledFunction:
                 return result
         finally:
             capture.release()
-        self._confirm(signature, program, guards, expected)
+        with self._lock:
+            self._confirm(signature, program, guards, expected)
         return result
 
     def _reach(self, others: list[Any]) -> Reach:
@@ -326,6 +408,7 @@ class CompiledFunction:
             self._give_up(signature, "its guards keep failing", None)
             return
         confirmed = None
+        expected = [p for p in expected if p in signature.pending]  # another thread may have been here
         for pending in expected:
             signature.pending.remove(pending)
             found = difference(pending.program, program)
@@ -351,16 +434,31 @@ def form_of(t: Tensor) -> Any:
     return layout, -1 if layout[4] else _machine.record_of(t)
 
 
-def numpy_state() -> Any:
-    kind, key, place, has_gauss, gauss = np.random.get_state(legacy=True)
-    return kind, key.tobytes(), place, has_gauss, gauss
-
-
 def mentions(form: Any, number: int) -> bool:
     """Whether a form has the object with this identity in it."""
     if not isinstance(form, tuple):
         return False
     return form == ("object", number) or any(mentions(part, number) for part in form)
+
+
+def random_states() -> tuple[Any, Any]:
+    """Where Python's and NumPy's global generators stand."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is None:
+        return random.getstate(), None
+    state = numpy_random.get_state()
+    return random.getstate(), (state[1].tobytes(), *state[2:])
+
+
+def form_and_contents(o: Any) -> Any:
+    """A result as something to compare: layouts and bytes of its tensors."""
+    if isinstance(o, Tensor):
+        return (*_machine.layout_of(o), contents(o))
+    if isinstance(o, (tuple, list)):
+        return [form_and_contents(x) for x in o]
+    if isinstance(o, dict):
+        return {k: form_and_contents(v) for k, v in o.items()}
+    return repr(o)
 
 
 def name_of(fn: Any) -> str:
@@ -392,7 +490,45 @@ def compile(
     disable: bool = False,
     check: bool = False,
 ) -> Any:
-    """Records a function or a module's forward and replays it as one native call."""
+    """Records what a function or a module does and from then on replays it as one native call.
+
+    Everything is recorded: forward, `backward()`, `optimizer.step()`, `zero_grad()`, clipping, random numbers,
+    in-place changes. The first two calls run as usual and must do the same; later ones with arguments of the same
+    shapes, strides, dtypes and modes run without Python, to the same bits. Parameters, gradients, optimizer state
+    and generators are the ordinary ones, so compiled and uncompiled steps can alternate.
+
+    Looked at before each replay: the arguments, the modes, closure cells and globals that the function names,
+    attributes of the modules, optimizers and containers they lead to, the tensors that are used. If something is
+    different, another program is recorded. Hyperparameters of the optimizers here are read anew each time. What
+    cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
+    to call) makes the function run eagerly, with one warning that names the line. What cannot be seen (a time
+    that is read, a file that is written, something printed) happens while recording only: it is a constant of
+    the program.
+
+    `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
+    instead of the warning. With `check`, every replay is compared with an eager run from the same state:
+    RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
+    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing. The result
+    has `counters`, `table(...)` and `memory(...)`.
+
+    TypeError if `model` cannot be called.
+
+    >>> import tapegrad as torch
+    >>> w = torch.tensor([1.0], requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.1)
+    >>> @torch.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = (w * x).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> losses = [step(torch.ones(1)).item() for _ in range(4)]
+    >>> [round(x, 4) for x in losses]
+    [1.0, 0.9, 0.8, 0.7]
+    >>> step.counters.replayed
+    2
+    """
     if model is None:
         return functools.partial(
             compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
@@ -402,4 +538,51 @@ def compile(
         return model
     if not callable(model):
         raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
+    if isinstance(model, Module):
+        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph))
     return CompiledFunction(model, check=check, fullgraph=fullgraph)
+
+
+class CompiledModule(Module):
+    """A module whose calls are recorded and replayed; everything else is the module's own.
+
+    As with PyTorch, `_orig_mod` is that module, and names in `state_dict` begin with it.
+    """
+
+    def __init__(self, module: Module, call: CompiledFunction) -> None:
+        super().__init__()
+        self._orig_mod = module
+        object.__setattr__(self, "_compiled", call)
+        self.training = module.training
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> CompiledModule:
+        super().train(mode)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)
+
+    @property
+    def counters(self) -> Counters:
+        """See `CompiledFunction.counters`."""
+        counters: Counters = self._compiled.counters
+        return counters
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """See `CompiledFunction.memory`."""
+        found: MemoryPlan = self._compiled.memory(*args, **kwargs)
+        return found
+
+    def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
+        """See `CompiledFunction.table`."""
+        found: Table = self._compiled.table(*args, runs=runs, **kwargs)
+        return found
