@@ -8,12 +8,19 @@ from ..program import Program
 from .copies import remove_copies
 from .dead import remove_dead
 from .in_place import write_in_place
+from .pack_weights import pack_weights
 from .update_early import split_updates
 
 __all__ = ["PASSES", "run_passes"]
 
 # Updates are split when the steps are in their final form, and buffers merged last, for lifetimes end earlier then.
-PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead, remove_copies, split_updates, write_in_place)
+PASSES: tuple[Callable[[Program], Program], ...] = (
+    remove_dead,
+    remove_copies,
+    pack_weights,
+    split_updates,
+    write_in_place,
+)
 
 
 def run_passes(program: Program) -> Program:
