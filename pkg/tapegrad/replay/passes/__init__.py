@@ -9,6 +9,7 @@ from .copies import remove_copies
 from .dead import remove_dead
 from .in_place import write_in_place
 from .pack_weights import pack_weights
+from .soon import read_soon
 from .update_early import split_updates
 
 __all__ = ["PASSES", "run_passes"]
@@ -19,6 +20,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_copies,
     pack_weights,
     split_updates,
+    read_soon,
     write_in_place,
 )
 

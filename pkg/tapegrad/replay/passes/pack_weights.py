@@ -1,4 +1,4 @@
-"""Weights that several `linear` steps read are transposed once, not by each of them.
+"""Weights that several products `x w^T` read are transposed once, not by each of them.
 
 A recurrent network multiplies with the same weights at each time step, and a third of a small product goes into
 bringing `w^T` into the order in which the kernel reads it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from typing import NamedTuple
 
 from ..._layout import FRAME_EXT, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_WORDS
 from ...dtypes import DTYPES
@@ -15,7 +16,7 @@ from ...native import compile_kernel
 from ...native.blas import panels_pay
 from ...native.panels import panels_win
 from .. import _machine
-from ..packed_kernels import packed_linear_kernel, transpose_kernel
+from ..packed_kernels import packed_product_kernel, transpose_kernel
 from ..program import Operand, Program, Step, blank_frame
 from .order import with_steps
 
@@ -24,7 +25,35 @@ __all__ = ["pack_weights"]
 LEAST = 2  # products that read the same weight
 LINE = 64  # bytes of a vector
 
-Weight = tuple[Operand, int, int, int]  # where, rows, columns, dtype
+
+class Product(NamedTuple):
+    """A product x w^T + bias that our own kernel computes, transposing w as it goes."""
+
+    m: int
+    n: int
+    k: int
+    size: int
+    bias: int
+    x_stride: int
+    w_stride: int
+
+    @staticmethod
+    def of(step: Step) -> Product | None:
+        op = step.declaration
+        if op is None or step.role != 0 or step.words is None or op.name not in ("linear", "mm"):
+            return None
+        words = struct.unpack(f"{len(step.words) // 8}q", step.words)
+        m, n, k, size = words[:4]
+        bias, x_stride, w_stride = words[4], k, k
+        if op.name == "mm":
+            x_transposed, x_stride, w_transposed, w_stride = words[4:8]
+            bias = 0
+            if x_transposed or not w_transposed:
+                return None
+        return Product(m, n, k, size, bias, x_stride, w_stride) if panels_win(0, 1, m, n, k) else None
+
+
+Weight = tuple[Operand, int, int, int, int]  # where, rows, columns, row stride, dtype
 
 
 def pack_weights(program: Program, least: int = LEAST) -> Program:
@@ -50,17 +79,6 @@ def pack_weights(program: Program, least: int = LEAST) -> Program:
     return replace(made, buffers=after.buffers)
 
 
-def weight_of(step: Step) -> Weight | None:
-    """The weight of a product that our own kernel computes, transposing as it goes."""
-    op = step.declaration
-    if op is None or op.name != "linear" or step.role != 0 or step.words is None:
-        return None
-    m, n, k = struct.unpack("3q", step.words[:24])
-    if not panels_win(0, 1, m, n, k):
-        return None
-    return step.operands[FRAME_IN + 1], n, k, step.dt
-
-
 def shared_weights(program: Program) -> list[list[int]]:
     """Numbers of the steps that read one weight in one state."""
     if not panels_pay():
@@ -68,8 +86,9 @@ def shared_weights(program: Program) -> list[list[int]]:
     open_groups: dict[Weight, list[int]] = {}
     groups = []
     for i, step in enumerate(program.steps):
-        weight = weight_of(step)
-        if weight is not None:
+        p = Product.of(step)
+        if p is not None:
+            weight = (step.operands[FRAME_IN + 1], p.n, p.k, p.w_stride, step.dt)
             if weight not in open_groups:
                 open_groups[weight] = []
                 groups.append(open_groups[weight])
@@ -82,8 +101,9 @@ def shared_weights(program: Program) -> list[list[int]]:
 
 def transpose_step(program: Program, step: Step) -> tuple[Step, Operand, int]:
     """The transposition of a product's weight into a new buffer, where that is, and its row stride."""
-    assert step.words is not None
-    _, n, k, size = struct.unpack("4q", step.words[:32])
+    product = Product.of(step)
+    assert product is not None
+    n, k, size = product.n, product.k, product.size
     lanes = LINE // size
     stride = (n + lanes - 1) // lanes * lanes
     room = (k + lanes - 1) // lanes * lanes * stride * size
@@ -91,7 +111,7 @@ def transpose_step(program: Program, step: Step) -> tuple[Step, Operand, int]:
     frame = blank_frame()
     frame[FRAME_N] = n * k
     frame[FRAME_STEP] = 1
-    words = struct.pack("4q", n, k, stride, size)
+    words = struct.pack("5q", n, k, product.w_stride, stride, size)
     real = DTYPES[step.dt]
     kernel = compile_kernel(transpose_kernel, {"T": real}, f"transpose.{real.name}")
     plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
@@ -116,10 +136,11 @@ def transpose_step(program: Program, step: Step) -> tuple[Step, Operand, int]:
 
 def packed_step(step: Step, weight: Operand, stride: int) -> Step:
     """The product with the transposed weight."""
-    assert step.words is not None
+    product = Product.of(step)
+    assert product is not None
     real = DTYPES[step.dt]
-    kernel = compile_kernel(packed_linear_kernel, {"T": real}, f"packed_linear.{real.name}")
-    words = step.words[:40] + struct.pack("q", stride)
+    kernel = compile_kernel(packed_product_kernel, {"T": real}, f"packed_product.{real.name}")
+    words = struct.pack("7q", *product[:6], stride)
     plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *step.frame), words, None, None, FRAME_EXT)
     return replace(
         step,
@@ -130,5 +151,5 @@ def packed_step(step: Step, weight: Operand, stride: int) -> Step:
         operands={**step.operands, FRAME_IN + 1: weight},
         words=words,
         plan=plan,
-        name="linear.packed",
+        name=f"{step.label}.packed",
     )
