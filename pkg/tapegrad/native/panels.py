@@ -133,7 +133,8 @@ def panel_kernel(w, lo, hi):
 
     lo = -1 is the planning call, lo = -2 asks for the bytes of scratch for one panel. Negative if BLAS
     should take this product. Words: frame, size, c, a, lda, a transposed?, b, ldb, b transposed?, m, n, k,
-    add to c?, bias or 0, scratch.
+    add to c?, bias or 0, scratch. For 2 in place of "b transposed?" b lies there as a copy of a transposed
+    one, and what is asked of it is what was asked of the original.
     """
     f = pointer(w[0], int64)
     size, c, a, lda, ta = w[1], w[2], w[3], w[4], w[5]
@@ -141,6 +142,8 @@ def panel_kernel(w, lo, hi):
     m, n, k = w[9], w[10], w[11]
     if not panels_win(ta, tb, m, n, k):
         return -1
+    if tb == 2:
+        tb = 0
     lanes = vector_lanes(T)
     panels = ((n + lanes - 1) // lanes + 2) // 3
     blocks = max(1, m // ROW_BLOCK)

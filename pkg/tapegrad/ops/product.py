@@ -252,7 +252,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
             [4.]])
     """
     try:
-        unusual = weight.ndim == 1 or not x.dtype.is_floating_point or (bias is not None and bias.numel() == 1)
+        unusual = weight.ndim == 1 or not x.dtype.is_floating_point
+        if bias is not None and bias.numel() == 1:  # one bias for all columns, unless there is just one column
+            unusual = unusual or bias.ndim != 1 or weight.shape[0] != 1
     except AttributeError:
         for place, (name, t) in enumerate((("input", x), ("weight", weight), ("bias", bias))):
             if not hasattr(t, "numel") and not (name == "bias" and t is None):

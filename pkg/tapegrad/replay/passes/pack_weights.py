@@ -1,0 +1,155 @@
+"""Weights that several products `x w^T` read are transposed once, not by each of them.
+
+A recurrent network multiplies with the same weights at each time step, and a third of a small product goes into
+bringing `w^T` into the order in which the kernel reads it.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..._layout import FRAME_EXT, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_WORDS
+from ...dtypes import DTYPES
+from ...native import compile_kernel
+from ...native.blas import panels_pay
+from ...native.panels import panels_win
+from .. import _machine
+from ..packed_kernels import packed_product_kernel, transpose_kernel
+from ..program import Operand, Program, Step, blank_frame
+from .order import with_steps
+
+__all__ = ["pack_weights"]
+
+LEAST = 2  # products that read the same weight
+LINE = 64  # bytes of a vector
+
+
+class Product(NamedTuple):
+    """A product x w^T + bias that our own kernel computes, transposing w as it goes."""
+
+    m: int
+    n: int
+    k: int
+    size: int
+    bias: int
+    x_stride: int
+    w_stride: int
+
+    @staticmethod
+    def of(step: Step) -> Product | None:
+        op = step.declaration
+        if op is None or step.role != 0 or step.words is None or op.name not in ("linear", "mm"):
+            return None
+        words = struct.unpack(f"{len(step.words) // 8}q", step.words)
+        m, n, k, size = words[:4]
+        bias, x_stride, w_stride = words[4], k, k
+        if op.name == "mm":
+            x_transposed, x_stride, w_transposed, w_stride = words[4:8]
+            bias = 0
+            if x_transposed or not w_transposed:
+                return None
+        return Product(m, n, k, size, bias, x_stride, w_stride) if panels_win(0, 1, m, n, k) else None
+
+
+Weight = tuple[Operand, int, int, int, int]  # where, rows, columns, row stride, dtype
+
+
+def pack_weights(program: Program, least: int = LEAST) -> Program:
+    """Puts one transposition in front of the products that share a weight which nobody changes in between."""
+    groups = [g for g in shared_weights(program) if len(g) >= least]
+    if not groups:
+        return program
+    after = program.copy()
+    packed: dict[int, Step] = {}
+    before: dict[int, Step] = {}
+    for group in groups:
+        first = program.steps[group[0]]
+        transposition, operand, stride = transpose_step(after, first)
+        before[group[0]] = transposition
+        for i in group:
+            packed[i] = packed_step(program.steps[i], operand, stride)
+    steps: list[tuple[Step, int | None]] = []
+    for i, step in enumerate(program.steps):
+        if i in before:
+            steps.append((before[i], None))
+        steps.append((packed.get(i, step), i))
+    made = with_steps(program, steps)
+    return replace(made, buffers=after.buffers)
+
+
+def shared_weights(program: Program) -> list[list[int]]:
+    """Numbers of the steps that read one weight in one state."""
+    if not panels_pay():
+        return []
+    open_groups: dict[Weight, list[int]] = {}
+    groups = []
+    for i, step in enumerate(program.steps):
+        p = Product.of(step)
+        if p is not None:
+            weight = (step.operands[FRAME_IN + 1], p.n, p.k, p.w_stride, step.dt)
+            if weight not in open_groups:
+                open_groups[weight] = []
+                groups.append(open_groups[weight])
+            open_groups[weight].append(i)
+        written = step.written_buffers()
+        if written:
+            open_groups = {w: g for w, g in open_groups.items() if w[0].buffer not in written}
+    return groups
+
+
+def transpose_step(program: Program, step: Step) -> tuple[Step, Operand, int]:
+    """The transposition of a product's weight into a new buffer, where that is, and its row stride."""
+    product = Product.of(step)
+    assert product is not None
+    n, k, size = product.n, product.k, product.size
+    lanes = LINE // size
+    stride = (n + lanes - 1) // lanes * lanes
+    room = (k + lanes - 1) // lanes * lanes * stride * size
+    operand = Operand(program.new_buffer(room).number, 0)
+    frame = blank_frame()
+    frame[FRAME_N] = n * k
+    frame[FRAME_STEP] = 1
+    words = struct.pack("5q", n, k, product.w_stride, stride, size)
+    real = DTYPES[step.dt]
+    kernel = compile_kernel(transpose_kernel, {"T": real}, f"transpose.{real.name}")
+    plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
+    made = Step(
+        op=-1,
+        role=-1,
+        layout=0,
+        dt=step.dt,
+        kernel=kernel,
+        items=plan[0],
+        frame=tuple(frame),
+        operands={FRAME_OUT: operand, FRAME_IN: step.operands[FRAME_IN + 1]},
+        reads=frozenset({FRAME_IN}),
+        writes=frozenset({FRAME_OUT}),
+        words=words,
+        plan=plan,
+        line=step.line,
+        name="transpose",
+    )
+    return made, operand, stride
+
+
+def packed_step(step: Step, weight: Operand, stride: int) -> Step:
+    """The product with the transposed weight."""
+    product = Product.of(step)
+    assert product is not None
+    real = DTYPES[step.dt]
+    kernel = compile_kernel(packed_product_kernel, {"T": real}, f"packed_product.{real.name}")
+    words = struct.pack("7q", *product[:6], stride)
+    plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *step.frame), words, None, None, FRAME_EXT)
+    return replace(
+        step,
+        op=-1,
+        role=-1,
+        kernel=kernel,
+        items=plan[0],
+        operands={**step.operands, FRAME_IN + 1: weight},
+        words=words,
+        plan=plan,
+        name=f"{step.label}.packed",
+    )
