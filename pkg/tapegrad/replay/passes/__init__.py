@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..program import Program
+from .fuse import fuse
 
 __all__ = ["PASSES", "run_passes"]
 
-PASSES: tuple[Callable[[Program], Program], ...] = ()
+PASSES: tuple[Callable[[Program], Program], ...] = (fuse,)
 
 
 def run_passes(program: Program) -> Program:
