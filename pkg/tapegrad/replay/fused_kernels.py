@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import native
 from .._layout import FRAME_EXT
 from ..dtypes import DTYPES, int64
-from ..native.symbols import address_of, outlined, pointer
+from ..native.symbols import address_of, pointer, prefetch_read, prefetch_write
 from ..ops.reduction_kernels import BAND
 from ..ops.registry import OPS, scalar
 
@@ -55,14 +55,15 @@ class Chain(NamedTuple):
     reduction: tuple[int, int, Ref] | None = None
 
 
-def pack(sizes: Sequence[int], n_memory: int, numbers: Sequence[bytes], params: Sequence[bytes]) -> bytes:
+def pack(sizes: Sequence[int], ahead: int, n_memory: int, numbers: Sequence[bytes], params: Sequence[bytes]) -> bytes:
     """The words of a fused kernel; the addresses, from TABLE on, are filled in when the program is laid out."""
-    head = struct.pack(f"{TABLE}q", *sizes, *[0] * (TABLE - len(sizes)))
+    head = struct.pack(f"{TABLE}q", *sizes, *[0] * (TABLE - 1 - len(sizes)), ahead)
     body = b"".join(n[:8].ljust(8, b"\0") for n in numbers)
     tail = b"".join(p.ljust(PARAM_BYTES, b"\0") for p in params)
     return head + bytes(8 * n_memory) + body + tail
 
 
+BLOCK = 256  # elements between looks ahead
 PARAM_BYTES = 32  # room of an op's parameters
 
 
@@ -70,6 +71,7 @@ def _text(chain: Chain) -> tuple[str, dict[str, Any]]:
     """The text of the kernel, and what its names mean."""
     space: dict[str, Any] = {
         "pointer": pointer, "address_of": address_of, "int64": int64, "FRAME_EXT": FRAME_EXT,
+        "prefetch_read": prefetch_read, "prefetch_write": prefetch_write, "BLOCK": BLOCK,
         "__name__": __name__,
     }  # fmt: skip
     head, loads, body = [], [], []
@@ -113,16 +115,37 @@ def _text(chain: Chain) -> tuple[str, dict[str, Any]]:
         body.append(f"out[j] = {value(ref)}")
         lines = ["def fused(f, start, n, area):", "    w = pointer(f[FRAME_EXT], int64)"]
         lines += [f"    {line}" for line in head]
-        lines += ["    for j in range(n):", "        i = start + j"]
-        lines += [f"        {line}" for line in (*loads, *body)]
+        lines += _ahead(chain, "0", "n", "start + b")
+        lines += ["        for j in range(b, min(n, b + BLOCK)):", "            i = start + j"]
+        lines += [f"            {line}" for line in (*loads, *body)]
         lines += ["    return area"]
     else:
         lines = ["def fused(f, lo, hi):", "    w = pointer(f[FRAME_EXT], int64)"]
         lines += [f"    {line}" for line in head]
-        lines += ["    for i in range(lo, hi):"]
-        lines += [f"        {line}" for line in (*loads, *body)]
+        lines += _ahead(chain, "lo", "hi", "b")
+        lines += ["        for i in range(b, min(hi, b + BLOCK)):"]
+        lines += [f"            {line}" for line in (*loads, *body)]
         lines += ["    return 0"]
     return "\n".join(lines), space
+
+
+def _ahead(chain: Chain, lo: str, hi: str, at: str) -> list[str]:
+    """The head of a loop over blocks: what a block some way ahead needs is on its way while this one is computed."""
+    stored = {k for _, k in chain.stores}
+    lines = [f"    for b in range({lo}, {hi}, BLOCK):", "        if w[7] != 0:", "            q = w[7] + " + at]
+    for k in sorted({r.at for r in _refs(chain) if r.kind == "full"} | stored):
+        size = DTYPES[chain.memory[k]].itemsize
+        kind = "write" if k in stored else "read"
+        lines.append(f"            for c in range(0, {size} * BLOCK, 64):")
+        lines.append(f"                prefetch_{kind}(w[{TABLE + k}] + {size} * q + c)")
+    return lines
+
+
+def _refs(chain: Chain) -> list[Ref]:
+    """All values that are used."""
+    found = [ref for node in chain.nodes for ref in node.args if ref is not None]
+    found += [ref for ref, _ in chain.stores]
+    return found if chain.reduction is None else [*found, chain.reduction[2]]
 
 
 _built: dict[Chain, tuple[FunctionType, dict[str, Any], str]] = {}
@@ -140,7 +163,7 @@ def _build(chain: Chain) -> tuple[Callable[..., Any], dict[str, Any], str]:
         else:
             op, dt, _ = chain.reduction
             t = DTYPES[dt]
-            bindings = {"T": t, "ST": t.itemsize, "fetch": outlined(function), "BAND_ROOM": BAND * t.itemsize}
+            bindings = {"T": t, "ST": t.itemsize, "fetch": function, "BAND_ROOM": BAND * t.itemsize}
             found = OPS[op].forward, bindings, f"fused.{len(chain.nodes)}.{OPS[op].name}"  # type: ignore[assignment]
         _built[chain] = found
     return found

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..program import Program
-from .fuse import fuse
+from .fuse import fuse_pointwise
 
 __all__ = ["PASSES", "run_passes"]
 
-PASSES: tuple[Callable[[Program], Program], ...] = (fuse,)
+PASSES: tuple[Callable[[Program], Program], ...] = (fuse_pointwise,)
 
 
 def run_passes(program: Program) -> Program:

@@ -24,13 +24,15 @@ from ..program import Operand, Program, Step
 from .dependence import Access, Units, bits, fallible
 from .pieces import Call, Cell, Number, Piece, piece_of
 
-__all__ = ["fuse"]
+__all__ = ["fuse_pointwise"]
 
 MIN_GAIN = 1000.0  # ns a run for which a new structure is compiled
 SMALL_GAIN = 20.0  # ns a run for which an old one is loaded
 CALL = 8.0  # ns that a step costs beside its work
 NEAR, FAR = 0.015, 0.1  # ns to move a byte within the cache, and beyond
 CACHE = 1 << 20
+import os
+AHEAD=int(os.environ.get("AH","0"))
 MOST_NODES, MOST_OPERANDS = 64, 24
 
 
@@ -50,7 +52,7 @@ class Group:
     gain: float
 
 
-def fuse(program: Program) -> Program:
+def fuse_pointwise(program: Program) -> Program:
     """The program with chains of pointwise steps, and reductions of them, as one step each."""
     pieces = [piece_of(step) for step in program.steps]
     if sum(p is not None for p in pieces) < 2:
@@ -298,7 +300,7 @@ def _step(group: Group, program: Program) -> Step:
     """The step that runs a group's kernel."""
     frame = [0] * FRAME_WORDS
     frame[FRAME_N] = group.n
-    words = fused_kernels.pack(group.sizes, len(group.memory), group.numbers, group.params)
+    words = fused_kernels.pack(group.sizes, AHEAD, len(group.memory), group.numbers, group.params)
     address = fused_kernels.address(group.chain)
     reads = {ref.at for node in group.chain.nodes for ref in node.args if ref is not None and ref.kind in ("full", "one")}
     reads |= {ref.at for ref, _ in group.chain.stores if ref.kind in ("full", "one")}
