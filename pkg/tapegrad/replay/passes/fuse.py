@@ -3,7 +3,7 @@
 Steps that make or read each other's elements are joined as long as no other step has to run between them.
 What is stored is what somebody still reads. A chain is worth a kernel
 
- - if the kernel exists already (in memory or in the object cache) and saves anything, or
+ - if the kernel exists already (in memory or in the object cache) and saves SMALL_GAIN nanoseconds a run, or
  - if all its places in the program together save MIN_GAIN nanoseconds a run, since compiling a new
    structure takes 0.3 to 1 s, once.
 
@@ -12,44 +12,24 @@ The saving is estimated from the calls and the bytes that go away.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ..._layout import CHUNK_ELEMENTS, FRAME_GX_N, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_WORDS, PARALLEL_ELEMENTS
 from ...dtypes import DTYPES
-from .. import _machine, fused_kernels
-from ..fused_kernels import TABLE, Chain, Node, Ref
-from ..program import Operand, Program, Step
-from .dependence import Access, Units, bits, fallible
-from .pieces import Call, Cell, Number, Piece, piece_of
+from .. import fused_kernels
+from ..fused_kernels import Chain
+from ..program import Program, Step
+from .composing import Group, fused_step
+from .dependence import Access, Units, fallible
+from .pieces import Cell, Piece, piece_of
+from .remaking import CACHE, FAR, MOST_NODES, NEAR, Values
 
 __all__ = ["fuse_pointwise"]
 
 MIN_GAIN = 1000.0  # ns a run for which a new structure is compiled
 SMALL_GAIN = 20.0  # ns a run for which an old one is loaded
 CALL = 8.0  # ns that a step costs beside its work
-NEAR, FAR = 0.015, 0.1  # ns to move a byte within the cache, and beyond
-CACHE = 1 << 20
-import os
-AHEAD=int(os.environ.get("AH","0"))
-MOST_NODES, MOST_OPERANDS = 64, 24
-
-
-@dataclass
-class Group:
-    """Steps that can become one; `order` are their places in the new order."""
-
-    steps: list[int]
-    chain: Chain
-    memory: list[Cell]
-    written: list[int]  # places in memory
-    sizes: tuple[int, ...]
-    result: Operand | None
-    numbers: list[bytes]
-    params: list[bytes]
-    n: int
-    gain: float
+MOST_OPERANDS = 24
 
 
 def fuse_pointwise(program: Program) -> Program:
@@ -62,31 +42,115 @@ def fuse_pointwise(program: Program) -> Program:
     order = units.order()
     if all(len(unit) == 1 for unit in order):
         return program
-    readers = Readers(program, units, order)
-    groups: dict[int, Group] = {}
-    gains: dict[Chain, float] = defaultdict(float)
-    for at, unit in enumerate(order):
-        if len(unit) > 1:
-            group = _compose(unit, pieces, readers, at)
-            groups[at] = group
-            gains[group.chain] += group.gain
+    values = Values(program, order, pieces, units.accesses)
+    gains = _gains(program, values)
+    values.choose(u for u, (_, gain) in gains.items() if gain >= MIN_GAIN)
+    if values.chosen:
+        gains = _gains(program, values)
     wanted = {
-        chain for chain, gain in gains.items()
+        u for u, (chain, gain) in gains.items()
         if gain >= MIN_GAIN or (gain >= SMALL_GAIN and fused_kernels.is_compiled(chain))
     }  # fmt: skip
     steps: list[Step] = []
     places: dict[int, int] = {}
-    for at, unit in enumerate(order):
-        found = groups.get(at)
-        if found is not None and found.chain in wanted:
-            steps.append(_step(found, program))
+    for u, made in reversed(_from_behind(program, values, wanted)):
+        if isinstance(made, Group):
+            steps.append(fused_step(made, program, order[u]))
             continue
-        for i in unit:
+        for i in made:
             places[i] = len(steps)
             steps.append(program.steps[i])
     changed = replace(program, buffers=dict(program.buffers), steps=steps)
     changed.effects = _moved_events(program, places, len(steps))
     return changed
+
+
+def _gains(program: Program, values: Values) -> dict[int, tuple[Chain, float]]:
+    """Per unit of several steps its chain, and what all units with that chain save, in ns."""
+    units = {u for u, unit in enumerate(values.order) if len(unit) > 1}
+    found = {u: group for u, group in _from_behind(program, values, units) if isinstance(group, Group)}
+    gains: dict[Chain, float] = defaultdict(float)
+    for u, group in found.items():
+        moved = group.nbytes()
+        alone = sum(piece.nbytes() for i in values.order[u] if (piece := values.pieces[i]) is not None)
+        gains[group.chain] += (len(values.order[u]) - 1) * CALL
+        gains[group.chain] += max(0, alone - moved) * (NEAR if moved <= CACHE else FAR)
+    return {u: (group.chain, gains[group.chain]) for u, group in found.items()}
+
+
+def _from_behind(program: Program, values: Values, fused: set[int]) -> list[tuple[int, Group | list[int]]]:
+    """The units, last first: those of `fused` as groups, others as what is left of their steps.
+
+    Going backwards it is known who reads a value, so nothing is stored for nobody.
+    """
+    later = Later(program)
+    found: list[tuple[int, Group | list[int]]] = []
+    for u in range(len(values.order) - 1, -1, -1):
+        unit = values.order[u]
+        if u in fused:
+            draft = values.draft(u)
+            stored = [o for o, c in draft.written.items() if later.needs(o.buffer, *values.range(c, draft.n))]
+            group = draft.finish(stored)
+            if not group.writes and group.result is None:
+                found.append((u, []))  # nobody wants any of it
+                continue
+            found.append((u, group))
+            if group.result is not None:
+                size = DTYPES[group.chain.reduction[1]].itemsize * group.sizes[0]  # type: ignore[index]
+                later.add(Access(group.result.buffer, group.result.offset, group.result.offset + size, True, True))
+            for c in group.writes:
+                later.add(Access(c.operand.buffer, *values.range(c, group.n), True, True))
+            for c in group.reads:
+                later.add(Access(c.operand.buffer, *values.range(c, group.n), False, True))
+            continue
+        left = []
+        for i in reversed(unit):
+            piece = values.pieces[i]
+            if piece is not None and piece.target is not None:
+                target = piece.target
+                if not later.needs(target.operand.buffer, *values.range(target, piece.n)):
+                    continue  # computed for readers that make it again
+            left.append(i)
+            if fallible(program.steps[i]):
+                later.failing()
+            for a in sorted(values.accesses[i], key=lambda a: not a.write):
+                later.add(a)
+        found.append((u, left[::-1]))
+    return found
+
+
+class Later:
+    """What the steps behind a place touch, while it moves to the front."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.touched: dict[int, list[tuple[int, Access]]] = defaultdict(list)
+        self.time = 0
+        self.failed = 0
+
+    def add(self, a: Access) -> None:
+        """This access comes before all others."""
+        self.time += 1
+        self.touched[a.buffer].append((self.time, a))
+
+    def failing(self) -> None:
+        """A step that can end the program comes before all others."""
+        self.time += 1
+        self.failed = self.time
+
+    def needs(self, buffer: int, lo: int, hi: int) -> bool:
+        """Whether somebody sees these bytes as they are now."""
+        seen = self.program.observed(buffer)
+        for time, a in reversed(self.touched[buffer]):
+            if a.hi <= lo or hi <= a.lo:
+                continue
+            if seen and self.failed > time:
+                return True
+            if not a.write:
+                return True
+            if a.exact and a.lo <= lo and hi <= a.hi:
+                return False
+        return seen
 
 
 def _moved_events(program: Program, places: dict[int, int], end: int) -> object:
@@ -186,145 +250,3 @@ def _join(units: Units, pieces: list[Piece | None]) -> None:
                 shapes[first].add(shapes.pop(second))
 
 
-# ---------------------------------------------------------------- what must be stored
-
-
-class Readers:
-    """Who touches a buffer when, in the new order."""
-
-    def __init__(self, program: Program, units: Units, order: list[list[int]]) -> None:
-        self.program = program
-        self.by_buffer: dict[int, list[tuple[int, Access]]] = defaultdict(list)
-        self.failing: list[int] = []
-        for at, unit in enumerate(order):
-            for i in unit:
-                if fallible(program.steps[i]):
-                    self.failing.append(at)
-                for a in units.accesses[i]:  # what a step reads comes before what it writes
-                    self.by_buffer[a.buffer].append((at, a))
-
-    def needs(self, buffer: int, lo: int, hi: int, at: int) -> bool:
-        """Whether somebody after place `at` sees these bytes as they are then."""
-        end = len(self.failing) and bisect_right(self.failing, at)
-        seen = self.program.observed(buffer)
-        fails = self.failing[end] if seen and end < len(self.failing) else None
-        for place, a in self.by_buffer[buffer]:
-            if place <= at or a.hi <= lo or hi <= a.lo:
-                continue
-            if fails is not None and fails < place:
-                return True
-            if not a.write:
-                return True
-            if a.exact and a.lo <= lo and hi <= a.hi:
-                return False
-        return seen
-
-
-# ---------------------------------------------------------------- the kernel
-
-
-def _compose(unit: list[int], pieces: list[Piece | None], readers: Readers, at: int) -> Group:
-    """The chain that a unit computes."""
-    memory: dict[Cell, int] = {}
-    values: dict[Operand, Ref] = {}
-    numbers: dict[Number, int] = {}
-    params: list[bytes] = []
-    nodes: list[Node] = []
-    seen: dict[Node, Ref] = {}
-    written: dict[Operand, Cell] = {}
-    reduction: tuple[int, int, Ref] | None = None
-    result, sizes = None, ()
-    alone = 0
-
-    def ref(argument: object, before: Ref | None) -> Ref | None:
-        if isinstance(argument, Cell):
-            if argument.full:
-                if argument.operand not in values:
-                    values[argument.operand] = Ref("full", memory.setdefault(argument, len(memory)))
-                return values[argument.operand]
-            return Ref("one", memory.setdefault(argument, len(memory)))
-        if isinstance(argument, Number):
-            return Ref("number", numbers.setdefault(argument, len(numbers)))
-        return None if argument is None else before
-
-    def call(c: Call, before: Ref | None) -> Ref:
-        place = -1
-        if c.params is not None:
-            if c.params not in params:
-                params.append(c.params)
-            place = params.index(c.params)
-        node = Node(c.op, c.role, c.dt, tuple(ref(a, before) for a in c.args), place)
-        if node not in seen:  # computed already: the same
-            seen[node] = Ref("node", len(nodes))
-            nodes.append(node)
-        return seen[node]
-
-    for i in unit:
-        piece = pieces[i]
-        assert piece is not None
-        alone += piece.nbytes()
-        value = ref(piece.value, None)
-        for c in piece.calls:
-            value = call(c, value)
-        assert value is not None
-        if piece.reduction is not None:
-            op, dt, sizes, result = piece.reduction
-            reduction = op, dt, value
-        else:
-            assert piece.target is not None
-            values[piece.target.operand] = value
-            written[piece.target.operand] = piece.target
-    n = piece.n
-    stores = []
-    for operand, cell in written.items():
-        size = DTYPES[cell.dt].itemsize * n
-        if readers.needs(operand.buffer, operand.offset, operand.offset + size, at):
-            stores.append((values[operand], memory.setdefault(cell, len(memory))))
-    chain, used = _only_what_is_used(
-        Chain(tuple(c.dt for c in memory), tuple(x.dt for x in numbers), len(params), tuple(nodes), tuple(stores), reduction)
-    )
-    cells = list(memory)
-    moved = sum(n * DTYPES[c.dt].itemsize for c in cells if c.full)
-    rate = NEAR if moved <= CACHE else FAR
-    gain = (len(unit) - 1) * CALL + max(0, alone - moved) * rate
-    return Group(
-        unit, chain, cells, [k for _, k in stores], tuple(sizes), result, [x.data for x in numbers], params, n, gain
-    )
-
-
-def _only_what_is_used(chain: Chain) -> tuple[Chain, set[int]]:
-    return chain, set(range(len(chain.nodes)))
-
-
-def _step(group: Group, program: Program) -> Step:
-    """The step that runs a group's kernel."""
-    frame = [0] * FRAME_WORDS
-    frame[FRAME_N] = group.n
-    words = fused_kernels.pack(group.sizes, AHEAD, len(group.memory), group.numbers, group.params)
-    address = fused_kernels.address(group.chain)
-    reads = {ref.at for node in group.chain.nodes for ref in node.args if ref is not None and ref.kind in ("full", "one")}
-    reads |= {ref.at for ref, _ in group.chain.stores if ref.kind in ("full", "one")}
-    if group.chain.reduction is not None and group.chain.reduction[2].kind in ("full", "one"):
-        reads.add(group.chain.reduction[2].at)
-    operands, writes = {}, frozenset()
-    if group.result is not None:
-        operands, writes = {FRAME_OUT: group.result}, frozenset({FRAME_OUT})
-        plan = _machine.plan_call(address, _bytes(frame), words, None, None, FRAME_IN)
-    elif group.n >= PARALLEL_ELEMENTS:
-        plan = (group.n, CHUNK_ELEMENTS, 1, 0)
-    else:
-        plan = (group.n, 1 << 62, 1, 0)
-    return Step(
-        -1, -1, 0, 0, address, group.n, tuple(frame), operands, frozenset(), writes, words=words,
-        table={TABLE + k: cell.operand for k, cell in enumerate(group.memory)},
-        table_reads=frozenset(TABLE + k for k in reads),
-        table_writes=frozenset(TABLE + k for k in group.written),
-        plan=plan, line=program.steps[group.steps[0]].line,
-        name="fused(" + ", ".join(program.steps[i].label for i in group.steps) + ")",
-    )  # fmt: skip
-
-
-def _bytes(frame: list[int]) -> bytes:
-    import struct
-
-    return struct.pack(f"{FRAME_WORDS}q", *frame)
