@@ -13,17 +13,20 @@ modules = {
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",
         "tapegrad.tape._capture",
+        "tapegrad.tape._copies",
         "tapegrad.tape._execute",
         "tapegrad._elements",
         "tapegrad._tensor",
         "tapegrad._views",
         "tapegrad._arrays",
         "tapegrad._pointwise",
+        "tapegrad._near_plans",
         "tapegrad._structured",
         "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
         "tapegrad.replay._guards",
         "tapegrad.replay._machine",
+        "tapegrad.replay._call",
     )
 }
 setup(

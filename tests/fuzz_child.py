@@ -16,12 +16,16 @@ import random
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 
 import numpy as np
 import tapegrad as torch
+from fuzz_programs import PROGRAMS
+from fuzz_values import argument, tensor, use
+from unchanged import Unchanged
 
 CALL_LIMIT = 60  # seconds for one call: on a busy machine a kernel may take ten to compile
 MEMORY = 6 << 30  # address space: sizes that cannot be had must fail at once
@@ -31,71 +35,8 @@ SKIP = {
     "set_num_threads", "set_default_dtype", "set_printoptions", "seed", "manual_seed", "set_rng_state",
     "set_grad_enabled", "inference_mode", "no_grad", "enable_grad", "set_hook", "save", "load", "share_memory_",
     "native", "cuda", "examples", "__class__", "__init_subclass__", "__subclasshook__", "set_cache_limit",
+    "ref",
 }  # fmt: skip
-
-
-class Odd:
-    """An object whose every conversion fails."""
-
-    def __index__(self):
-        raise ValueError("no index")
-
-    def __float__(self):
-        raise ValueError("no float")
-
-    def __len__(self):
-        return 3
-
-
-def tensor(r):
-    dtype = r.choice([torch.float32, torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool])
-    shape = r.choice([(), (1,), (3,), (0,), (2, 3), (3, 2), (3, 3), (1, 3), (2, 0, 3), (2, 1, 3, 2), (1,) * 8, (4, 5),
-                      (17,), (2, 3, 4), (5,)])  # fmt: skip
-    kind = r.random()
-    if kind < 0.02:
-        return torch.Tensor.__new__(torch.Tensor)
-    n = int(np.prod(shape))
-    values = np.array([r.choice([0, 1, 2, -1, 3, 7, 100]) for _ in range(n)], dtype=np.float64).reshape(shape)
-    if r.random() < 0.1 and n:
-        values.flat[r.randrange(n)] = r.choice([np.nan, np.inf, -np.inf, 1e30])
-    with np.errstate(all="ignore"):
-        t = torch.tensor(values.astype(dtype.numpy))
-    if kind < 0.25 and t.ndim:
-        t = t.transpose(0, -1)
-    elif kind < 0.35 and t.ndim and t.shape[0] > 1:
-        t = t[:: r.choice([1, 2])]
-    elif kind < 0.45 and t.ndim < 6:
-        t = t.unsqueeze(0).expand(r.choice([1, 2, 4]), *t.shape)
-    elif kind < 0.5:
-        t = torch.tensor([2, 0, 1])
-    if t.dtype.is_floating_point and r.random() < 0.5:
-        t = t.detach().requires_grad_()
-        if r.random() < 0.5:
-            t = t * 1
-    return t
-
-
-def argument(r, depth=0):
-    kind = r.random()
-    if kind < 0.45:
-        return tensor(r)
-    if kind < 0.65:
-        return r.choice([0, 1, 2, 3, -1, -2, 7, -7, 100, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63), 2**63,
-                         2**70, True, False])  # fmt: skip
-    if kind < 0.75:
-        return r.choice([0.0, 1.0, 0.5, -0.5, 1e-8, 1e30, 1e300, float("nan"), float("inf"), -float("inf"), -0.0])
-    if kind < 0.8:
-        return r.choice(["", "mean", "sum", "none", "x", "floor", "trunc", "fro", "cpu", "cuda", "float32"])
-    if kind < 0.85:
-        return r.choice([None, Ellipsis, slice(None), slice(0, 2), slice(None, None, -1), slice("a", 1.5)])
-    if kind < 0.95 and depth < 2:
-        items = [argument(r, depth + 1) for _ in range(r.choice([0, 1, 1, 2, 2, 3, 9]))]
-        if r.random() < 0.4:
-            items = [r.choice([0, 1, 2, 3, -1, 2**40, -5]) for _ in items]
-        return items if r.random() < 0.5 else tuple(items)
-    return r.choice([object(), Odd(), {}, {"a": 1}, b"bytes", 1j, torch.float32, torch.int64, torch.bool, int, print,
-                     len, np.ones(3), np.ones((2, 2), np.int64), np.float32(2), np.int64(3), np.bool_(True), range(3),
-                     torch.Size([2, 3]), torch.Tensor, iter([1]), np.ones(2, dtype="U1"), np.array(None)])  # fmt: skip
 
 
 NAMED = ("dim", "keepdim", "dtype", "requires_grad", "size", "out", "reduction", "weight", "generator", "min",
@@ -123,34 +64,25 @@ def functions():
     return found
 
 
+# Calls that may have done part of their work when they fail, as in PyTorch.
+CHANGES_BEFORE_IT_FAILS: set[str] = {"backward"}
+
+
+changed: dict[str, str] = {}  # by name, what the first such call was and did
+
+
+def describe(a):
+    if isinstance(a, torch.Tensor):
+        return f"T{list(a.shape)}{a.dtype}{a.stride()}{a.requires_grad}"
+    return repr(a)[:80]
+
+
 class Timeout(Exception):
     pass
 
 
 def on_alarm(*_):
     raise Timeout
-
-
-def use(result, r, depth=0):
-    """What came back must bear being looked at, run backward and dropped."""
-    if isinstance(result, torch.Tensor):
-        if result.numel() < 10000:
-            repr(result)
-            result.tolist()
-        if result.requires_grad and r.random() < 0.6:
-            result.sum().backward() if result.dtype.is_floating_point else None
-        elif result.dtype.is_floating_point and r.random() < 0.1:
-            (result * 2).sum().item()
-    elif isinstance(result, (tuple, list)) and depth < 2 and len(result) < 50:
-        for item in result:
-            use(item, r, depth + 1)
-    elif isinstance(result, torch.nn.Module):
-        use(result(tensor(r)), r, depth + 1)
-    elif isinstance(result, torch.optim.Optimizer):
-        for group in result.param_groups:
-            for p in group["params"]:
-                (p * p).sum().backward()
-        result.step()
 
 
 def one_call(r, targets, log):
@@ -175,7 +107,16 @@ def one_call(r, targets, log):
     log(label, args, kwargs)
     if f is None:
         return
-    use(f(*args, **kwargs), r)
+    arguments = Unchanged(args, kwargs)
+    try:
+        result = f(*args, **kwargs)
+    except Exception as error:
+        if name not in CHANGES_BEFORE_IT_FAILS:
+            for change in arguments.differences():
+                call = f"{[describe(a) for a in args]} { {k: describe(v) for k, v in kwargs.items()} }"
+                changed.setdefault(label, f"{label} {call} raised {error!r:.200} and changed {change}")
+        raise
+    use(result, r)
 
 
 # ---------------------------------------------------------------- autograd
@@ -288,11 +229,6 @@ def main():
     path = os.environ.get("TAPEGRAD_FUZZ_LOG")
     fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC) if path else -1
 
-    def describe(a):
-        if isinstance(a, torch.Tensor):
-            return f"T{list(a.shape)}{a.dtype}{a.stride()}{a.requires_grad}"
-        return repr(a)[:80]
-
     def log(label, args, kwargs):
         if fd >= 0:
             text = f"{label} {[describe(a) for a in args]} { {k: describe(v) for k, v in kwargs.items()} }\n"
@@ -301,6 +237,8 @@ def main():
     r = random.Random(seed)
     torch.manual_seed(seed)
     targets = functions()
+    folder = tempfile.TemporaryDirectory()  # for what is saved under a random name
+    os.chdir(folder.name)
     start, calls, answered = time.monotonic(), 0, 0
     reasons: dict[str, int] = {}
     sink = io.StringIO()
@@ -311,8 +249,11 @@ def main():
         signal.alarm(CALL_LIMIT)
         try:
             with contextlib.redirect_stdout(sink):
-                if r.random() < 0.2:
+                kind = r.random()
+                if kind < 0.2:
                     random_graph(r, log)
+                elif kind < 0.45:
+                    r.choice(PROGRAMS)(r, log)
                 else:
                     one_call(r, targets, log)
             answered += 1
@@ -331,6 +272,8 @@ def main():
     x = torch.ones(3, requires_grad=True)
     (x * x).sum().backward()
     assert x.grad.tolist() == [2.0, 2.0, 2.0], "the library still works"
+    if changed:
+        raise SystemExit("\n".join(changed.values()))
     print(f"seed {seed}: {calls} calls, {answered} answered, {reasons}")
 
 

@@ -23,15 +23,15 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
-    ("tensor", {"_elements", "_tensor", "_arrays", "_pointwise", "_structured", "_views", "_modes"}),
+    ("tensor", {"_elements", "_tensor", "_arrays", "_pointwise", "_near_plans", "_structured", "_views", "_modes"}),
     ("autograd", {"autograd"}),
-    ("programs", {"program"}),
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
         | {"_wiring", "api"},
     ),
     ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
+    ("replay", {"replay"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),
     ("uses", {"examples", "sklearn", "testing", "inspect", "__main__"}),
@@ -46,15 +46,17 @@ LARGER = {
     # The class, with what it does by itself in C: its memory, its history, its table of operators.
     "_tensor.pyx": 1220,
     "_views.pyx": 500,
+    # Plans, the recorder, and the two ways to it.
+    "_structured.pyx": 450,
     "autograd/_engine.pyx": 660,
     # A family each: its formulas or kernels, and their declarations right behind them.
     "ops/indexing_kernels.py": 500,
     "ops/reduction.py": 500,
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "ops/loops.py": 470,
-    "tape/sweep.py": 470,
+    "tape/sweep.py": 510,
 }
-PACKAGE_LIMIT = 26_000  # the whole spine, its docstrings and declarations included
+PACKAGE_LIMIT = 26_500  # the whole spine, its docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -235,11 +235,19 @@ class TrainingStep(Work):
 
 
 class OptimizerStep(TrainingStep):
-    """`optimizer.step()` alone, gradients in place."""
+    """`optimizer.step()` alone, gradients in place.
+
+    The gradients are drawn at random, of the size that training has, and none is zero: with those of a batch,
+    elements whose gradient is zero in this batch and was not in an earlier one would have a momentum that
+    decays step by step until it is denormal, and after a thousand steps the time would be that of
+    denormal arithmetic.
+    """
 
     def __init__(self, torch: Any, batch: int = 32, hidden: int = 128, optimizer: str = "SGD") -> None:
         super().__init__(torch, batch, hidden, optimizer)
-        self.losses(2)  # leaves gradients behind
+        random = np.random.default_rng(2)
+        for p in self.model.parameters():
+            p.grad = torch.from_numpy(random.normal(0.0, 0.01, tuple(p.shape)).astype(np.float32))
 
     def run(self, n: int) -> None:
         step = self.optimizer.step

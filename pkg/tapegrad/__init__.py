@@ -16,10 +16,10 @@ from .api import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-_LAZY = ("cuda", "examples", "io", "native", "nn", "optim", "testing", "utils")
-_FROM_IO = ("load", "save")
+_LAZY = ("cuda", "examples", "io", "native", "nn", "optim", "replay", "testing", "utils")
+_FROM = {"load": "io", "save": "io", "compile": "replay"}
 
-__all__ = [*_api.__all__, "__version__", "autograd", "load", "nn", "optim", "save", "utils"]
+__all__ = [*_api.__all__, "__version__", "autograd", "compile", "load", "nn", "optim", "save", "utils"]
 
 if TYPE_CHECKING:
     from . import cuda as cuda
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
     from . import optim as optim
     from . import utils as utils
     from .io import load, save
+    from .replay import compile
 else:
 
     def __getattr__(name: str) -> Any:
         if name in _LAZY:
             return importlib.import_module(f"{__name__}.{name}")
-        if name in _FROM_IO:
-            return getattr(importlib.import_module(f"{__name__}.io"), name)
+        if name in _FROM:
+            return getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     own = (name for name in globals() if not name.startswith("_") or name.startswith("__"))
     hidden = {"importlib", "TYPE_CHECKING", "Any", "annotations", "api"}
-    return sorted({*own, *_LAZY, *_FROM_IO} - hidden)
+    return sorted({*own, *_LAZY, *_FROM} - hidden)

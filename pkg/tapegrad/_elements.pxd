@@ -20,7 +20,7 @@ cdef int[MAX_DTYPES][MAX_DTYPES] promotion      # the common dtype of two
 
 cdef object type_name(int dt)
 cdef int classify_foreign(object o) except -2
-cdef int store_scalar(object value, int dt, char* out) except -1
+cdef int store_scalar(object value, int dt, bint wraps, char* out) except -1
 
 cdef inline int classify(object o) except -2:
     """2 float, 1 int, 0 bool, -1 not a number."""

@@ -1,7 +1,8 @@
 """Elements: sizes and promotion of the dtypes as tables, Python numbers to and from memory."""
 
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
-from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_Check
+from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLongAndOverflow, PyLong_AsUnsignedLongLong, PyLong_Check
+from libc.math cimport INFINITY, fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 import numpy as np
@@ -41,8 +42,14 @@ cdef int classify_foreign(object o) except -2:
     return -1
 
 
-cdef int store_scalar(object value, int dt, char* out) except -1:
-    """A Python number as one element of this dtype."""
+cdef object does_not_fit(int dt):
+    name = ("float", "double", "int64_t", "int", "uint8_t", "bool")[dt]
+    raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+
+
+cdef int store_scalar(object value, int dt, bint wraps, char* out) except -1:
+    """A Python number as one element of this dtype; with `wraps` integers keep their low bits, as PyTorch's
+    arithmetic with numbers does, else RuntimeError for one that does not fit."""
     cdef double x
     cdef int overflow = 0
     cdef int64_t i
@@ -51,9 +58,13 @@ cdef int store_scalar(object value, int dt, char* out) except -1:
             x = PyFloat_AS_DOUBLE(value)
         elif PyLong_Check(value):
             x = PyLong_AsDouble(value)
+            if not -9223372036854775808.0 <= x <= 18446744073709551616.0:
+                raise OverflowError("int too big to convert")
         else:
             x = float(value)
         if dt == FLOAT32:
+            if not wraps and 3.4028234663852886e38 < fabs(x) < INFINITY:
+                does_not_fit(dt)
             (<float*>out)[0] = <float>x
         else:
             (<double*>out)[0] = x
@@ -64,20 +75,27 @@ cdef int store_scalar(object value, int dt, char* out) except -1:
     if PyFloat_Check(value):
         x = PyFloat_AS_DOUBLE(value)
         if not (-9223372036854775808.0 <= x < 9223372036854775808.0):
-            raise RuntimeError(f"value cannot be converted to type {type_name(dt)} without overflow")
+            does_not_fit(dt)
+        if not wraps and dt == UINT8 and x < 0 and x != <int64_t>x:
+            does_not_fit(dt)
         i = <int64_t>x
     else:
-        i = PyLong_AsLongLongAndOverflow(int(value), &overflow)
-        if overflow:
+        value = int(value)
+        i = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow > 0:
+            i = <int64_t>PyLong_AsUnsignedLongLong(value)
+            if not wraps:
+                does_not_fit(dt)
+        elif overflow:
             raise OverflowError("int too big to convert")
     if dt == INT64:
         (<int64_t*>out)[0] = i
     elif dt == INT32:
-        if i < -2147483648 or i > 2147483647:
-            raise RuntimeError("value cannot be converted to type int without overflow")
+        if not wraps and (i < -2147483648 or i > 2147483647):
+            does_not_fit(dt)
         (<int32_t*>out)[0] = <int32_t>i
     else:
-        if i < -255 or i > 255:
-            raise RuntimeError("value cannot be converted to type uint8_t without overflow")
+        if not wraps and (i < -255 or i > 255):
+            does_not_fit(dt)
         (<uint8_t*>out)[0] = <uint8_t>i
     return 0

@@ -31,6 +31,8 @@ __all__ = [
 
 def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given as numbers or as one sequence."""
+    if not size:
+        raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
     for i, n in enumerate(size):
@@ -42,6 +44,8 @@ def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+    if not isinstance(requires_grad, bool):
+        raise TypeError(f"argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
     _tensor.fresh(t)
     return t.requires_grad_(True) if requires_grad else t
 

@@ -62,6 +62,22 @@ def _has_python_floats(data: Any) -> bool:
     return isinstance(data, float) and not isinstance(data, np.generic)
 
 
+def _check_range(numbers: Any, d: dtype) -> None:
+    """RuntimeError for Python numbers that an integral type does not hold; uint8 takes -255 too, as in PyTorch."""
+    if d.category == 0 or numbers.size == 0 or numbers.dtype.kind not in "if":
+        return
+    if numbers.dtype.kind == "i" and d.itemsize == 8:
+        return
+    low, high = float(numbers.min()), float(numbers.max())
+    limits = np.iinfo(d.numpy)
+    smallest = -float(limits.max) if limits.min == 0 else float(limits.min)
+    fits = smallest <= low and (high <= limits.max if limits.max < 2**53 else high < 2.0**63)  # no NaN
+    if limits.min == 0 and numbers.dtype.kind == "f" and fits:
+        fits = not bool(((numbers < 0) & (numbers != np.trunc(numbers))).any())
+    if not fits:
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+
+
 def tensor(
     data: Any,
     *,
@@ -109,14 +125,19 @@ def tensor(
         array = np.asarray(data)
     elif hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (str, bytes, dict, set)):
         return tensor(list(data), dtype=dtype, requires_grad=requires_grad)
+    elif dtype is not None:
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     else:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
     d = check_dtype("tensor", dtype, from_numpy_dtype(array.dtype) if dtype is None else None)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"can't convert np.ndarray of type {array.dtype}.")
+    if dtype is not None and not dtype.is_floating_point and isinstance(data, (int, float, list, tuple)):
+        _check_range(array, dtype)
     t = _tensor.empty(array.shape, d.index)
     if t.numel():
-        fill_from(t, array)
+        with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
+            fill_from(t, array)
     return t.requires_grad_(True) if requires_grad else t
 
 

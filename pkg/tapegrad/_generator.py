@@ -65,6 +65,10 @@ def _seed_value(seed: Any) -> int:
     return value % 2**64
 
 
+def _system_seed() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
 class Generator:
     """A stream of random numbers of its own; the same seed gives PyTorch's numbers.
 
@@ -81,11 +85,14 @@ class Generator:
 
     # Turns the saved bytes into what get_state returns; the floor that has Tensors sets it.
     state_factory: Callable[[np.ndarray], Any] = staticmethod(lambda state: state)
+    # Told when Python sets or reads a state: what a recorded program does not do again.
+    watch: Callable[[str], None] = staticmethod(lambda what: None)
 
     __slots__ = ("__weakref__", "_address", "_halves", "_seeded", "_words", "device", "lock")
 
     def __init__(self, device: Any = "cpu") -> None:
         self._allocate(device)
+        type(self).watch("a random generator is made")
         self._set_seed(DEFAULT_SEED)
 
     def _allocate(self, device: Any) -> None:
@@ -112,8 +119,16 @@ class Generator:
     def address(self) -> int:
         """Address of the state words, for kernels (FRAME_EXT); seeds an unseeded generator first."""
         if not self._seeded:
-            self.seed()
+            self._set_seed(_system_seed())
         return self._address
+
+    def words(self) -> np.ndarray:
+        """A copy of the state words."""
+        return self._words.copy()
+
+    def set_words(self, words: np.ndarray) -> None:
+        """Puts back what `words` gave."""
+        self._words[:] = words
 
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of `seed` (64 bits, negative ones wrap; the low 32 matter) and return self.
@@ -125,7 +140,9 @@ class Generator:
         >>> torch.Generator().manual_seed(-1).initial_seed() == 2**64 - 1
         True
         """
-        self._set_seed(_seed_value(seed))
+        value = _seed_value(seed)
+        type(self).watch("a random generator is seeded")
+        self._set_seed(value)
         return self
 
     def seed(self) -> int:
@@ -136,7 +153,8 @@ class Generator:
         >>> g.seed() == g.initial_seed()
         True
         """
-        seed = int.from_bytes(os.urandom(8), "little")
+        seed = _system_seed()
+        type(self).watch("a random generator is seeded")
         self._set_seed(seed)
         return seed
 
@@ -160,6 +178,7 @@ class Generator:
         """
         if not self._seeded:
             self.seed()
+        type(self).watch("the state of a random generator is read")
         with self.lock:
             return type(self).state_factory(self._words.view(np.uint8).copy())
 
@@ -175,6 +194,7 @@ class Generator:
         3
         """
         words = _checked_state(new_state)
+        type(self).watch("the state of a random generator is set")
         with self.lock:
             self._words[:] = words
             self._seeded = True

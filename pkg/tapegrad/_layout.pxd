@@ -32,34 +32,61 @@ cpdef enum:
     FRAME_GX_N = 22         # backward: elements of that gradient
     FRAME_WORDS = 24
 
-    # A record is one application of an op together with the slot of its one result.
+    # A record is one application of an op together with the slot of its one result: three cache lines in
+    # three planes of memory, since most records need the first line only. In the others the words are
+    # valid where FLAG_NEAR or FLAG_FAR is set: who writes there first calls record_near or record_far.
+    # _tape.pxd has functions for all words that are packed or may be absent.
     SEGMENT_SHIFT = 12      # records in a segment: 4096
     SEGMENT_RECORDS = 4096
     MAX_SEGMENTS = 65536
+    REC_WORDS = 8           # words from one record to the next, in each plane
+    REC_NEAR = 262144       # words from the first plane to the second: 2 MiB
+    REC_FAR = 524288        # ... and to the third
     REC_OP = 0              # op | ndim << 16 | dtype << 24 | compute dtype << 32 | layout << 40 | steps << 48
-    REC_FLAGS = 1
+    REC_FLAGS = 1           # flags | references << 32: Tensors and live records that hold the result
     REC_SEQ = 2             # order of creation
-    REC_REFS = 3            # Tensors and live records that hold this record's result
-    REC_NUMEL = 4
-    REC_OBJ = 5             # Python object: .grad of a leaf, node of hooks; or 0
-    REC_EXT = 6             # storage of the extension block, or 0
-    REC_EDGE = 7            # records of the inputs, -1 where no gradient flows
-    REC_SHAPE = 10          # the result's shape where it has at most three dimensions
-    REC_SAVED = 13          # storages of the saved inputs, then of the saved result (REC_SAVED_Y)
-    REC_SAVED_Y = 16
-    REC_PTR = 17            # addresses of their first elements, four words
-    REC_VERSIONS = 21       # their versions when saved, 32 bits each, two words
-    REC_PARAM = 23          # up to eight bytes of parameters
-    REC_WORDS = 24
+    REC_NUMEL = 3
+    REC_EDGES = 4           # records of inputs 0 and 1, 32 bits each, -1 where no gradient flows
+    REC_SAVED = 5           # storages of saved inputs 0 and 1, or 0; valid where FLAG_SAVES is set
+    REC_VERSIONS = 7        # their versions when saved, 32 bits each
+    REC_MORE_SAVED = 262144    # storages of saved input 2 and of the saved result, or 0
+    REC_MORE_VERSIONS = 262146  # their versions
+    REC_EDGE_2 = 262147     # record of input 2, or -1
+    REC_PARAM = 262148      # up to eight bytes of parameters, or a Python number among the inputs
+    REC_EXT = 262149        # storage of the extension block, if FLAG_EXTENDED
+    REC_PTR = 524288        # addresses of their first elements, four words; see FLAG_PTR_SHIFT
+    REC_SHAPE = 524292      # the result's shape where it has two or three dimensions
+    REC_OBJ = 524295        # Python object: .grad of a leaf, node of hooks; or 0
+
+    # A copy of a record, all words in a row: see record_copy_out of _tape.pxd.
+    COPY_OP = 0
+    COPY_FLAGS = 1
+    COPY_SEQ = 2
+    COPY_REFS = 3
+    COPY_NUMEL = 4
+    COPY_OBJ = 5
+    COPY_EXT = 6
+    COPY_EDGE = 7           # three words
+    COPY_SHAPE = 10         # three words
+    COPY_SAVED = 13         # four words: three inputs and the result
+    COPY_PTR = 17           # four words
+    COPY_VERSIONS = 21      # two words, 32 bits each
+    COPY_PARAM = 23
+    COPY_WORDS = 24
 
     FLAG_LEAF = 1
     FLAG_FREED = 2          # the saved values are gone
     FLAG_VISIT = 4          # Python looks at the gradient here: hooks, retain_grad
     FLAG_RETAIN = 8         # keep the gradient of this non-leaf
+    FLAG_NEAR = 16          # the second line of the record is in use
     FLAG_SAVES = 32         # something is saved
     FLAG_ALIAS = 64         # a view in logical order: the gradient passes through unchanged
     FLAG_REQUIRES = 128     # a leaf that accumulates
-    FLAG_SCALAR_SHIFT = 8   # bits 8..10: input i is a Python number kept in REC_PARAM
+    FLAG_SCALAR_SHIFT = 8   # bits 8..10: input i is a Python number that the derivative reads
+    FLAG_FAR = 2048         # the third line of the record is in use
+    FLAG_PTR_SHIFT = 12     # bits 12..15: the address of input i is in REC_PTR; else it is that of the storage,
+                            # or of REC_PARAM for a number
+    FLAG_EXTENDED = 65536   # there is an extension block
 
     # The extension block of a record, for what does not fit.
     EXT_AUX = 0             # storage of the second result, or 0
@@ -94,6 +121,8 @@ cpdef enum:
 
     OPFLAG_BLAS = 1
     OPFLAG_VARIADIC = 2
+    OPFLAG_NO_BOOL = 8                 # refuses bools where other types would make them numbers
+    OPFLAG_BOUNDS = 4                  # Python numbers must fit the type; elsewhere integers wrap around
 
     DERIVATIVE_NONE = 0
     DERIVATIVE_KERNEL = 1

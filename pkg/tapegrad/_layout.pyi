@@ -1,6 +1,20 @@
 # Written by `python -m tapegrad.testing.stubs` from the tables of public names.
 
 CHUNK_ELEMENTS: int
+COPY_EDGE: int
+COPY_EXT: int
+COPY_FLAGS: int
+COPY_NUMEL: int
+COPY_OBJ: int
+COPY_OP: int
+COPY_PARAM: int
+COPY_PTR: int
+COPY_REFS: int
+COPY_SAVED: int
+COPY_SEQ: int
+COPY_SHAPE: int
+COPY_VERSIONS: int
+COPY_WORDS: int
 DERIVATIVE_IDENTITY: int
 DERIVATIVE_KERNEL: int
 DERIVATIVE_NONE: int
@@ -19,8 +33,12 @@ EXT_PARAMS: int
 EXT_SHAPE: int
 EXT_WORDS: int
 FLAG_ALIAS: int
+FLAG_EXTENDED: int
+FLAG_FAR: int
 FLAG_FREED: int
 FLAG_LEAF: int
+FLAG_NEAR: int
+FLAG_PTR_SHIFT: int
 FLAG_REQUIRES: int
 FLAG_RETAIN: int
 FLAG_SAVES: int
@@ -82,17 +100,20 @@ PLAN_SHAPE: int
 PLAN_WORDS: int
 PROMOTE_FLOAT: int
 PROMOTE_SAME: int
-REC_EDGE: int
+REC_EDGES: int
+REC_EDGE_2: int
 REC_EXT: int
+REC_FAR: int
 REC_FLAGS: int
+REC_MORE_SAVED: int
+REC_MORE_VERSIONS: int
+REC_NEAR: int
 REC_NUMEL: int
 REC_OBJ: int
 REC_OP: int
 REC_PARAM: int
 REC_PTR: int
-REC_REFS: int
 REC_SAVED: int
-REC_SAVED_Y: int
 REC_SEQ: int
 REC_SHAPE: int
 REC_VERSIONS: int
@@ -137,6 +158,7 @@ SWEEP_TABLE: int
 SWEEP_TABLE_CAP: int
 SWEEP_TABLE_LEN: int
 SWEEP_TARGET: int
+SWEEP_TRACE: int
 SWEEP_VERSION: int
 SWEEP_VISIT: int
 SWEEP_WORDS: int

@@ -14,7 +14,8 @@ from tapegrad._tensor cimport (
 from tapegrad.tape cimport _capture
 from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
 from tapegrad.tape._tape cimport (
-    ext_params, ext_words, extension, kernel_t, op_name, op_row, record, record_extend, record_new, record_retain,
+    ext_params, ext_words, extension, kernel_t, op_name, op_row, record, record_extend, record_near, record_new,
+    record_retain, record_saves, record_set_edge, record_set_ptr,
 )
 
 
@@ -118,6 +119,20 @@ cdef void make_plan(
             plan[PLAN_OUT + j * MAX_DIMS] = 0
         m = 1
     plan[PLAN_NDIM] = m
+    if _capture.active:                 # recordings are compared word by word: no garbage behind the dimensions used
+        for j in range(PLAN_SHAPE, PLAN_WORDS):
+            if (j - PLAN_SHAPE) % MAX_DIMS >= m:
+                plan[j] = 0
+
+
+cdef object refuse_bool(int64_t op, int n, PyObject** args):
+    for k in range(n):
+        if not isinstance(<object>args[k], Tensor) or (<Tensor>args[k]).dt != BOOL:
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+                "mask, use the `~` or `logical_not()` operator instead.")
+    raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                       "`logical_xor()` operator instead.")
 
 
 cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace, object params):
@@ -147,6 +162,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         if isinstance(<object>args[k], Tensor):
             ts[k] = args[k]
             t = <Tensor>args[k]
+            if t.dt == BOOL and row[OP_FLAGS] & OPFLAG_NO_BOOL:
+                refuse_bool(op, n, args)
             if row[OP_INPUT_DTYPE + k] < 0:
                 if t.ndim_ > 0:
                     dim_dt = t.dt if dim_dt < 0 else promotion[dim_dt][t.dt]
@@ -159,6 +176,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
             if cat < 0:
                 raise TypeError(f"{op_name(op)}(): argument {k + 1} must be Tensor or a number, "
                                 f"not {type(<object>args[k]).__name__}")
+            if cat == 0 and row[OP_FLAGS] & OPFLAG_NO_BOOL:
+                refuse_bool(op, n, args)
             if row[OP_INPUT_DTYPE + k] < 0 and cat > scalar_cat:
                 scalar_cat = cat
     dt = dim_dt
@@ -190,7 +209,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
     for k in range(n):
         want = dt if row[OP_INPUT_DTYPE + k] < 0 else <int>row[OP_INPUT_DTYPE + k]
         if ts[k] == NULL:
-            store_scalar(<object>args[k], want, <char*>&scalars[k])
+            store_scalar(<object>args[k], want, row[OP_FLAGS] & OPFLAG_BOUNDS == 0, <char*>&scalars[k])
             continue
         t = <Tensor>ts[k]
         if t.dt != want:
@@ -274,7 +293,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
     if params is not None:
         slot = <char*>packed
         for p in params:
-            store_scalar(p, dt, slot)
+            store_scalar(p, dt, False, slot)
             slot += itemsizes[dt]
         param_bytes = slot - <char*>packed
         f[FRAME_PARAMS] = <int64_t><uintptr_t>packed
@@ -314,22 +333,27 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
                 memcpy(ext_words(ext), plan, sizeof(plan))
         else:
             slot = <char*>(r + REC_PARAM)
-        memcpy(slot, packed, param_bytes)
+        if param_bytes:
+            record_near(r)
+            memcpy(slot, packed, param_bytes)
         put_shape(r, nd, shape)
         for k in range(n):
             if ts[k] == NULL:
-                memcpy(slot + offset, &scalars[k], 8)
-                if need & (1 << k):     # PyTorch saves such a number as a tensor, and frees it
-                    r[REC_FLAGS] |= FLAG_SAVES
-                r[REC_PTR + k] = <int64_t><uintptr_t>(slot + offset)
-                r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
+                if need & (1 << k):
+                    record_near(r)
+                    memcpy(slot + offset, &scalars[k], 8)
+                    if slot + offset != <char*>(r + REC_PARAM):
+                        record_set_ptr(r, k, <int64_t><uintptr_t>(slot + offset))
+                    # PyTorch saves such a number as a tensor, and frees it.
+                    record_saves(r)
+                    r[REC_FLAGS] |= <int64_t>1 << (FLAG_SCALAR_SHIFT + k)
                 offset += 8
                 continue
             t = <Tensor>ts[k]
             if t.requires and row[OP_DERIVATIVE + k] != DERIVATIVE_NONE:
                 e = edge_of(t)
                 record_retain(e)
-                r[REC_EDGE + k] = e
+                record_set_edge(r, k, e)
             if need & (1 << k):
                 if k == 0 and cloned:
                     t = k0
@@ -341,7 +365,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         if need & 8:
             save(r, 3, out)
             if inplace is not None:
-                r[REC_VERSIONS + 1] += <int64_t>1 << 32
+                r[REC_MORE_VERSIONS] += <int64_t>1 << 32
         if inplace is None:
             out.rec = i
             out.requires = True

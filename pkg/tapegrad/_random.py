@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Generator.state_factory = staticmethod(from_numpy)
+Generator.watch = staticmethod(_capture.refuse)
 
 
 def _check_generator(generator: Any) -> Generator:
@@ -48,14 +49,24 @@ def _fill(out: Tensor, draw: Draw, generator: Any, inputs: tuple[Tensor, ...] = 
         return out
     words = b"".join(w.to_bytes(8, "little", signed=True) for w in draw.words)
     with g.lock:
+        before = g.words() if inputs else None
         _capture.note_generator(g)
-        _structured.run_kernel(
-            BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
-        )
+        try:
+            _structured.run_kernel(
+                BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
+            )
+        except BaseException:
+            if before is not None:  # some numbers were drawn before the probability that is none
+                g.set_words(before)
+            raise
     return out
 
 
 def _new(draw: Draw, generator: Any, requires_grad: bool = False, inputs: tuple[Tensor, ...] = ()) -> Tensor:
+    if not isinstance(requires_grad, bool):
+        raise TypeError(f"argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
+    if requires_grad and not draw.dtype.is_floating_point:  # before the generator moves
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     t = _tensor.fresh(_fill(_tensor.empty(draw.shape, draw.dtype.index), draw, generator, inputs))
     return t.requires_grad_(True) if requires_grad else t
 

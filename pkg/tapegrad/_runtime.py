@@ -29,11 +29,14 @@ def set_num_threads(n: int) -> None:
     _execute.set_hook("n_threads", native.get_num_threads())
 
 
-def _multi_tensor_update(name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...]) -> bool:
-    """One native optimizer update; False, with nothing written, if the tensors are not uniform."""
+def _multi_tensor_update(name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...], only_check: bool = False) -> bool:
+    """One native optimizer update; False, with nothing written, if the tensors are not uniform.
+
+    `only_check` writes nothing in either case.
+    """
     update = optimizer.UPDATES[name]
     done: bool = _structured.multi_tensor_update(
-        BY_NAME["update_" + name].id, columns, params, update.writes, update.columns[-1] == "step"
+        BY_NAME["update_" + name].id, columns, params, update.writes, update.columns[-1] == "step", only_check
     )
     return done
 

@@ -8,6 +8,10 @@ class Runner:
     def __init__(self, op: Any) -> None: ...
     def __call__(self, *args: Any, **named: Any) -> Any: ...
 
+class Shortcut:
+    def __init__(self, function: Any, op: Any) -> None: ...
+    def __call__(self, *args: Any) -> Any: ...
+
 def run_kernel(
     op: int,
     dt: int,
@@ -19,5 +23,10 @@ def run_kernel(
     serial: bool = False,
 ) -> Tensor: ...
 def multi_tensor_update(
-    op: int, columns: tuple[list[Tensor], ...], params: tuple[float, ...], writes: tuple[Any, ...], steps: bool
+    op: int,
+    columns: tuple[list[Tensor], ...],
+    params: tuple[float, ...],
+    writes: tuple[Any, ...],
+    steps: bool,
+    only_check: bool = False,
 ) -> bool: ...

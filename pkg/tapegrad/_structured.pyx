@@ -3,21 +3,23 @@
 A structured op has a rule, asked once per layout of inputs, and kernels of its own (`ops/registry.py`).
 """
 
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from tapegrad._elements cimport category
 from tapegrad._layout cimport *
+from tapegrad._near_plans cimport KEY_WORDS, NearPlans, put_key
 from tapegrad._tensor cimport (
     Tensor, contiguous_, edge_of, grad_mode, inference_mode, needs_grad, put_meta, put_shape, read_shape, refuse_saving,
-    save, tensor_new, unsupported,
+    same_shape, save, tensor_new, unsupported,
 )
 from tapegrad.tape cimport _capture
 from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, ext_params, ext_words, kernel_t, op_name, op_row, record, record_extend, record_new, record_retain,
+    record_saves, record_set_edge,
 )
 
 
@@ -70,7 +72,14 @@ cdef class Runner:
     cdef bint returns_aux
     cdef object rule
     cdef tuple names
+    cdef set optional                   # inputs that may be None
     cdef dict plans
+    cdef NearPlans near
+    # The last launch, for a Shortcut that waits for it.
+    cdef int watched
+    cdef tuple last_inputs
+    cdef Planned last_plan
+    cdef object last_result
 
     def __cinit__(self, op):
         self.op = op.id
@@ -80,7 +89,19 @@ cdef class Runner:
         self.returns_aux = op.returns_aux
         self.rule = op.rule
         self.names = op.inputs
+        code = op.rule.__code__
+        named = code.co_varnames[:code.co_argcount]
+        self.optional = set(named[code.co_argcount - len(op.rule.__defaults__ or ()):])
         self.plans = {}
+        self.near = NearPlans()
+
+    cdef object go(self, tuple inputs, Planned plan):
+        result = launch(self.op, inputs, plan)
+        if self.watched:
+            self.last_inputs = inputs
+            self.last_plan = plan
+            self.last_result = result
+        return result
 
     cdef tuple dense(self, tuple inputs, tuple copies):
         """The inputs with those named (all if None) made contiguous."""
@@ -91,6 +112,15 @@ cdef class Runner:
                 made[k] = contiguous_(<Tensor>made[k])
         return tuple(made)
 
+    cdef int check_missing(self, tuple inputs) except -1:
+        """TypeError for a None in the place of an input that the rule gives no default."""
+        cdef int k
+        for k in range(<int>len(inputs)):
+            if inputs[k] is None and not (self.variadic or self.names[k] in self.optional):
+                raise TypeError(f"{op_name(self.op)}(): argument '{self.names[k]}' (position {k + 1}) must be Tensor, "
+                                "not NoneType")
+        return 0
+
     def __call__(self, *args, **named):
         cdef tuple inputs, rest
         cdef int64_t words[128]
@@ -98,6 +128,16 @@ cdef class Runner:
         cdef Tensor t
         cdef Planned plan
         cdef bint dense = True
+        cdef uint64_t near_key[KEY_WORDS]
+        cdef int n_near = -1
+        if not named:
+            n_near = 0
+            for k in range(<int>len(args)):
+                n_near = put_key(args[k], near_key, n_near, k < (1 if self.variadic else self.n_inputs))
+            if n_near > 0:
+                plan = <Planned>self.near.find(near_key, n_near)
+                if plan is not None:
+                    return self.go(tuple(args[0]) if self.variadic else args[:self.n_inputs], plan)
         if self.variadic:
             inputs = tuple(args[0])
             rest = args[1:]
@@ -140,6 +180,7 @@ cdef class Runner:
             key = None
             plan = None
         if plan is None:
+            self.check_missing(inputs)
             plan = Planned(self.rule(*args, **named), self.returns_aux)
             if key is not None:
                 if len(self.plans) >= 4096:
@@ -147,7 +188,62 @@ cdef class Runner:
                 self.plans[key] = plan
         if plan.copies is not None:
             return self(*self.dense(inputs, plan.copies), *rest, **named)
-        return launch(self.op, inputs, plan)
+        if n_near > 0:
+            self.near.put(near_key, n_near, plan)
+        return self.go(inputs, plan)
+
+
+cdef class Shortcut:
+    """A public function that comes down to one structured op, called with positional arguments only.
+
+    The function looks at layouts and arguments and ends in one call of the op with the tensors as they came:
+    where it did so once, the next call with the same layouts and arguments goes to the op's plan at once.
+    """
+    cdef object op
+    cdef Runner runner                  # None before the first call
+    cdef object function
+    cdef NearPlans near
+
+    def __cinit__(self, function, op):
+        self.function = function
+        self.op = op
+        self.near = NearPlans()
+
+    def __call__(self, *args):
+        cdef uint64_t key[KEY_WORDS]
+        cdef int n = 0, k
+        cdef Planned plan
+        cdef tuple inputs = None
+        cdef Runner runner = self.runner
+        if runner is None:
+            runner = self.runner = self.op.run
+        for k in range(<int>len(args)):
+            n = put_key(args[k], key, n, k < (1 if runner.variadic else runner.n_inputs))
+        if n <= 0:
+            return self.function(*args)
+        plan = <Planned>self.near.find(key, n)
+        if plan is not None:
+            if runner.variadic:
+                return runner.go(tuple(args[0]), plan)
+            return runner.go(args[:runner.n_inputs], plan)
+        runner.watched += 1
+        try:
+            result = self.function(*args)
+            if result is runner.last_result:
+                inputs = tuple(args[0]) if runner.variadic else args[:runner.n_inputs]
+                if len(inputs) == len(runner.last_inputs):
+                    for k in range(<int>len(inputs)):
+                        if inputs[k] is not runner.last_inputs[k]:
+                            break
+                    else:
+                        self.near.put(key, n, runner.last_plan)
+        finally:
+            runner.watched -= 1
+            if runner.watched == 0:
+                runner.last_inputs = None
+                runner.last_plan = None
+                runner.last_result = None
+        return result
 
 
 cdef object launch(int64_t op, tuple inputs, Planned plan):
@@ -226,7 +322,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             if variadic:
                 ext_edges(ext)[k] = e
             else:
-                r[REC_EDGE + k] = e
+                record_set_edge(r, k, e)
                 if need & (1 << k):
                     save(r, k, t)
                     put_meta(ext, k, t)
@@ -238,7 +334,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             ext[EXT_AUX_META] = second.dt | (<int64_t>second.ndim_ << 8)
             for k in range(second.ndim_):
                 ext[EXT_AUX_META + 1 + k] = second.shape_[k]
-            r[REC_FLAGS] |= FLAG_SAVES
+            record_saves(r)
         out.rec = i
         out.requires = True
     if plan.returns_aux:
@@ -312,12 +408,12 @@ def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(
     return out
 
 
-def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, bint steps):
+def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, bint steps, bint only_check=False):
     """One native call over equally long lists of tensors; the columns marked in `writes` change in place.
 
-    All tensors are contiguous and of one dtype, and row i of every column has the same number of
-    elements; with `steps` the last column holds single float32 elements. Returns False, with
-    nothing written, where the tensors are not like that; ValueError if the lists differ in length.
+    All tensors are contiguous and of one dtype, and row i of every column has the same shape; with
+    `steps` the last column holds single float32 elements. Returns False, with nothing written, where
+    the tensors are not like that; ValueError if the lists differ in length. `only_check` writes nothing.
     """
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t status, address
@@ -351,11 +447,13 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, b
                 if steps and c == n_columns - 1:
                     if t.dt != 0 or t.numel_ != 1:
                         return False
-                elif t.dt != dt or not t.contig or t.numel_ != w[i * (1 + n_columns)]:
+                elif t.dt != dt or not t.contig or (c > 0 and not same_shape(t, <Tensor>(<list>columns[0])[i])):
                     return False
                 w[i * (1 + n_columns) + 1 + c] = <int64_t><uintptr_t>t.data_
         if not (op_row(op)[OP_DTYPES] >> dt) & 1:
             unsupported(op, dt)
+        if only_check:
+            return True
         f[FRAME_N] = n
         f[FRAME_EXT] = <int64_t><uintptr_t>w
         f[FRAME_PARAMS] = <int64_t><uintptr_t>values

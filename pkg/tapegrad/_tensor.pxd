@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uintptr_t
 
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport Storage, storage_retain
-from tapegrad.tape._tape cimport extension, record_extend
+from tapegrad.tape._tape cimport extension, record_extend, record_extended, record_far, record_save
 
 cdef class Tensor:
     cdef Storage* st
@@ -71,12 +71,17 @@ cdef inline int64_t edge_of(Tensor t) except -2:
     return t.rec
 
 cdef inline int put_shape(int64_t* r, int ndim, const int64_t* shape) except -1:
+    """Writes the shape of the result, whose size is there already."""
     cdef int64_t* out
     cdef int d
+    if ndim == 1:
+        return 0                        # that is REC_NUMEL
     if ndim <= 3:
+        if ndim > 0:
+            record_far(r)
         out = r + REC_SHAPE
     else:
-        if r[REC_EXT] == 0:
+        if not record_extended(r):
             record_extend(r, 0, 0, 0)
         out = extension(r) + EXT_SHAPE
     for d in range(ndim):
@@ -95,10 +100,7 @@ cdef inline bint same_shape(Tensor a, Tensor b) noexcept:
 cdef inline void save(int64_t* r, int k, Tensor t) noexcept:
     """Keeps the data of t in place k of record r (3: its result)."""
     storage_retain(t.st)
-    r[REC_SAVED + k] = <int64_t><uintptr_t>t.st
-    r[REC_PTR + k] = <int64_t><uintptr_t>t.data_
-    r[REC_VERSIONS + (k >> 1)] |= (t.st.version & 0x7FFFFFFF) << (32 * (k & 1))
-    r[REC_FLAGS] |= FLAG_SAVES
+    record_save(r, k, t.st, <int64_t><uintptr_t>t.data_, t.st.version)
 
 cdef inline void put_meta(int64_t* ext, int k, Tensor t) noexcept:
     """Writes the dtype, shape and strides of saved input k into the extension block."""

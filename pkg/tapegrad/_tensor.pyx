@@ -12,14 +12,16 @@ from cpython.type cimport PyType_Modified
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memset
 
-from tapegrad._elements cimport category, classify, itemsizes, scalar_at, type_name
+from tapegrad._elements cimport category, classify, itemsizes, scalar_at, store_scalar, type_name
 from tapegrad._layout cimport *
 from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
 from tapegrad.tape._tape cimport (
-    ext_words, extension, op_name, op_row, record, record_extend, record_new, record_new_leaf, record_release,
-    record_retain,
+    ext_words, extension, op_name, op_row, record, record_extend, record_far, record_new, record_new_leaf, record_obj,
+    record_release, record_retain, record_set_edge,
 )
+
+import warnings
 
 from tapegrad import dtypes as _dtypes
 from tapegrad._device import CPU
@@ -257,7 +259,7 @@ cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
     cdef int64_t i = record_new_leaf()
     cdef int64_t* r = record(i)
     r[REC_OP] = (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
-    r[REC_FLAGS] = FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
+    r[REC_FLAGS] |= FLAG_LEAF | FLAG_VISIT | (FLAG_REQUIRES if accumulates else 0)
     r[REC_NUMEL] = t.numel_
     put_shape(r, t.ndim_, t.shape_)
     t.rec = i
@@ -324,7 +326,7 @@ cdef int64_t view_record_from_base(Tensor t) except -1:
     put_shape(r, t.ndim_, t.shape_)
     put_geometry(ext_words(extension(r)), t, base)
     record_retain(e)
-    r[REC_EDGE] = e
+    record_set_edge(r, 0, e)
     return i
 
 
@@ -374,8 +376,8 @@ cdef int rebase(Tensor t, int64_t i) except -1:
     put_geometry(ext_words(extension(r)), t, base)
     if old >= 0:
         record_retain(old)
-        r[REC_EDGE] = old
-    r[REC_EDGE + 1] = i                 # the reference moves into the edge
+        record_set_edge(r, 0, old)
+    record_set_edge(r, 1, i)            # the reference moves into the edge
     set_history(base, j)
     base.history += 1
     refresh(t)
@@ -385,7 +387,7 @@ cdef int rebase(Tensor t, int64_t i) except -1:
 # ---------------------------------------------------------------- pointwise ops
 
 cdef object unsupported(int64_t op, int dt):
-    raise RuntimeError(f'"{op_name(op)}" not implemented for \'{type_name(dt)}\'')
+    raise NotImplementedError(f'"{op_name(op)}" not implemented for \'{type_name(dt)}\'')
 
 
 cdef object refuse_saving():
@@ -456,9 +458,12 @@ def binary_(int64_t op, Tensor a not None, b):
 def copy_(Tensor self not None, source):
     """self[...] = source (a tensor or a number; converted and broadcast); returns self."""
     cdef PyObject* p[1]
+    cdef char[8] fits
     p[0] = <PyObject*>source
-    if isinstance(source, Tensor) and source is self:
+    if source is self:
         return self
+    if not isinstance(source, Tensor) and classify(source) >= 0:
+        store_scalar(source, self.dt, False, fits)
     return pointwise(cast_op[self.dt], 1, p, self, None)
 
 
@@ -494,7 +499,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         r[REC_OP] = view_op | (<int64_t>ndim << 16) | (<int64_t>x.dt << 24) | (<int64_t>x.dt << 32)
         r[REC_NUMEL] = out.numel_
         if alias:
-            r[REC_FLAGS] = FLAG_ALIAS
+            r[REC_FLAGS] |= FLAG_ALIAS
         else:
             record_extend(r, 0, VIEW_WORDS, 0)
             w = ext_words(extension(r))
@@ -505,10 +510,16 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
             w[VIEW_OFFSET] = goffset
         put_shape(r, ndim, shape)
         record_retain(e)
-        r[REC_EDGE] = e
+        record_set_edge(r, 0, e)
         out.rec = i
         out.requires = True
     return out
+
+NOT_KEPT = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+    "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, "
+    "use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access "
+    "the leaf Tensor instead.")
 
 
 # ---------------------------------------------------------------- the class
@@ -581,6 +592,8 @@ cdef class Tensor:
         """The sizes, or the size of one dimension; IndexError if there is no such dimension."""
         if dim is None:
             return self.shape
+        if self.ndim_ == 0 and type(dim) is int:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
         return self.shape_[wrap_dim(dim, self.ndim_)]
 
     def stride(self, dim=None):
@@ -684,14 +697,20 @@ cdef class Tensor:
 
     @property
     def grad(self):
-        """The gradient accumulated by `backward`, or None."""
+        """The gradient accumulated by `backward`, or None.
+
+        UserWarning for the result of an operation that does not keep its gradient.
+        """
         if self.rec < 0:
             if not _capture.active or not _capture.capturing():
                 return None
             leaf_record(self, self.requires)
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
-        return grad_of(self.rec)
+        g = grad_of(self.rec)
+        if g is None and record(self.rec)[REC_FLAGS] & (FLAG_LEAF | FLAG_RETAIN) == 0 and needs_grad(self):
+            warnings.warn(NOT_KEPT, UserWarning, stacklevel=1)
+        return g
 
     @grad.setter
     def grad(self, value):
@@ -721,7 +740,7 @@ cdef class Tensor:
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
         r = record(self.rec)
-        if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and r[REC_OBJ] == 0:
+        if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and record_obj(r) == 0:
             return
         set_grad(self.rec, value)
 
@@ -1118,7 +1137,7 @@ cdef object grad_of(int64_t i):
 
 
 cdef inline object public_grad(int64_t* r):
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     if isinstance(obj, Tensor):
@@ -1129,12 +1148,13 @@ cdef inline object public_grad(int64_t* r):
 cdef int set_grad(int64_t i, object value) except -1:
     """Puts the public gradient of a record."""
     cdef int64_t* r = record(i)
-    cdef PyObject* old = <PyObject*><uintptr_t>r[REC_OBJ]
+    cdef PyObject* old = <PyObject*><uintptr_t>record_obj(r)
     if _capture.active and _capture.capturing():
         _capture.note_gradient(i, public_grad(r), False, NULL if value is None else (<Tensor>value).st)
     if old != NULL and not isinstance(<object>old, Tensor):
         (<Hooks><object>old).grad = value
         return 0
+    record_far(r)
     if value is None:
         r[REC_OBJ] = 0
     else:
@@ -1171,7 +1191,7 @@ def hooks_of(Tensor t not None):
     if i < 0:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     r = record(i)
-    old = <PyObject*><uintptr_t>r[REC_OBJ]
+    old = <PyObject*><uintptr_t>record_obj(r)
     if old != NULL and isinstance(<object>old, Hooks):
         return <object>old
     h = Hooks.__new__(Hooks)
@@ -1179,6 +1199,7 @@ def hooks_of(Tensor t not None):
     h.pre = {}
     h.post = {}
     Py_INCREF(h)
+    record_far(r)
     r[REC_OBJ] = <int64_t><uintptr_t><PyObject*>h
     r[REC_FLAGS] |= FLAG_VISIT
     Py_XDECREF(old)

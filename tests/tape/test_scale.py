@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tapegrad.tape import _tape
 
 MILLION = 1_000_000
 MIB = 1 << 20
@@ -117,8 +118,8 @@ def test_a_deep_graph_is_freed_without_backward(torch, kind):
 @needs_proc
 @pytest.mark.parametrize("kind", ["adds", "muls", "tree"])
 def test_memory_per_record_and_afterwards(torch, kind):
-    """Growth of resident memory over records. Element data is the 64 bytes that the smallest block holds;
-    the header of a block counts as ours."""
+    """Growth of resident memory over records. Element data is the 16 bytes that the smallest block holds;
+    the rest of a block counts as ours."""
     build = GRAPHS[kind][0]
     x = torch.ones(1, requires_grad=True)
     build(torch, x, 1000).backward()
@@ -127,8 +128,9 @@ def test_memory_per_record_and_afterwards(torch, kind):
     loss = build(torch, x, MILLION)
     elements = torch.memory_stats()["live_bytes"] - elements
     grown = resident() - start - elements
-    assert 100 <= grown / MILLION <= 300  # less would mean that the measurement misses the tape
-    assert elements >= 60 * MILLION if kind == "muls" else elements < MILLION
+    # A record takes 64 bytes, 128 where it saves something; less would mean that the measurement misses the tape.
+    assert 60 <= grown / MILLION <= 300
+    assert elements >= 15 * MILLION if kind == "muls" else elements < MILLION
     loss.backward()
     del loss
     gc.collect()
@@ -143,7 +145,7 @@ def test_memory_after_a_wide_graph(torch):
     x = torch.ones(1, requires_grad=True)
     loss = wide(torch, x, MILLION)
     loss.backward()
-    assert torch.memory_stats()["peak_bytes"] >= 30_000_000
+    assert torch.memory_stats()["peak_bytes"] >= 8_000_000
     del loss
     assert torch.tape_stats()["segment_bytes"] + torch.memory_stats()["cached_bytes"] <= 48 * MIB
     torch.empty_cache()
@@ -157,16 +159,62 @@ def test_a_program_that_goes_up_and_down_keeps_its_memory(torch):
 
     def cycle() -> int:
         y = x
-        for _ in range(200_000):
+        for _ in range(400_000):
             y = y * 1.0
         y.sum().backward()
-        held = torch.tape_stats()["segment_bytes"]
         del y
-        return held
+        return torch.tape_stats()["segment_bytes"]
 
-    peaks = [cycle() for _ in range(5)]
-    assert max(peaks) == min(peaks)
-    assert torch.tape_stats()["segment_bytes"] == peaks[0]
+    kept = [cycle() for _ in range(4)]
+    assert kept[0] <= 32 * MIB
+    assert kept[3] == kept[2] >= 400_000 * 128
+
+
+def test_a_program_that_has_gone_down_for_good_gives_its_memory_back(torch):
+    """What was kept for ups and downs goes bit by bit when it is not needed for many millions of records."""
+    x = torch.ones(1, requires_grad=True)
+
+    def cycle(n: int) -> None:
+        y = x
+        for _ in range(n):
+            y = y * x
+        y.sum().backward()
+
+    def held() -> int:
+        return torch.tape_stats()["segment_bytes"] + torch.memory_stats()["cached_bytes"]
+
+    for _ in range(4):
+        cycle(1_000_000)
+    high = held()
+    assert high > 68 * MIB
+    for _ in range(7):
+        _tape.settle_now()
+        cycle(1000)
+    assert held() <= 52 * MIB
+    before = torch.tape_stats()["segment_bytes"]
+    cycle(1000)
+    assert torch.tape_stats()["segment_bytes"] == before
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 1, 3), (1, 2, 1, 3)])
+def test_lines_of_a_record(torch, shape):
+    """Shapes, numbers, views, gradients and hooks lie in different lines of a record, whose place was used before."""
+    for _ in range(2):
+        x = torch.full(shape, 3.0, requires_grad=True)
+        a = x + 1.0
+        b = a * 2.0
+        c = torch.where(b > 0.0, b, a)
+        a.retain_grad()
+        seen = []
+        b.register_hook(lambda g, seen=seen: seen.append(tuple(g.shape)))
+        c.reshape(-1)[-1:].sum().backward()
+        assert seen == [shape] == [tuple(a.grad.shape)]
+        assert a.grad.sum().item() == 2.0 == x.grad.sum().item()
+        assert c.grad_fn.next_functions[1][0].name() == "MulBackward0"
+        (g,) = torch.autograd.grad((x * x[..., :]).sum() if shape else x * x, x, create_graph=True)
+        g.sum().backward()
+        assert x.grad.sum().item() == 2.0 + 2.0 * x.numel()
+        del x, a, b, c, g
 
 
 def test_numbers_of_all_steps_keep_bare_records(torch):

@@ -7,10 +7,11 @@ from typing import Any
 
 from .. import _tensor
 from .._tensor import Tensor, apply_pointwise, binary, binary_, unary
-from ..dtypes import bool_, int64
+from ..dtypes import bool_, int64, promote_types, uint8
 from ..ops.registry import BY_NAME
-from .base import make_binary, tensor_argument
-from .selection import where
+from .base import make_binary, named, tensor_argument
+from .conversion import type_
+from .selection import logical_not, where
 
 _plain_add = make_binary(BY_NAME["add"])
 _plain_sub = make_binary(BY_NAME["sub"])
@@ -22,6 +23,8 @@ def _scaled(a: Any, b: Any, alpha: Any, inplace: Tensor | None = None) -> Tensor
     if not floats:
         if isinstance(alpha, float):
             raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            b = b.to(promote_types(a.dtype, b.dtype))
         scaled = b * alpha
         add_op = BY_NAME["add"].id
         return binary(add_op, a, scaled) if inplace is None else binary_(add_op, inplace, scaled)
@@ -42,6 +45,11 @@ def _former_order(name: str, alpha: Any, other: Any, rest: tuple[Any, ...]) -> t
     return rest[0], other
 
 
+def _holds_bools(*args: Any) -> bool:
+    """Whether the plain subtraction refuses these."""
+    return any(x.dtype is bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in args)
+
+
 def add(input: Any, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
     """`input + alpha * other`.
 
@@ -60,7 +68,7 @@ def sub(input: Any, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
     """`input - alpha * other`."""
     if former:
         other, alpha = _former_order("sub", alpha, other, former)
-    if alpha == 1:
+    if alpha == 1 or _holds_bools(input, other):
         return _plain_sub(input, other)
     return _scaled(input, other, -alpha)
 
@@ -78,7 +86,7 @@ def sub_(self: Tensor, other: Any, *former: Any, alpha: Any = 1) -> Tensor:
     """In place: `self - alpha * other`."""
     if former:
         other, alpha = _former_order("sub_", alpha, other, former)
-    if alpha == 1:
+    if alpha == 1 or _holds_bools(self, other):
         return binary_(BY_NAME["sub"].id, self, other)
     return _scaled(self, other, -alpha, self)
 
@@ -95,12 +103,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode == "trunc":
-        q = binary(BY_NAME["div"].id, input, other)
-        q = unary(BY_NAME["trunc"].id, q)
-        both_integers = all(
-            not x.dtype.is_floating_point if isinstance(x, Tensor) else isinstance(x, int) for x in (input, other)
-        )
-        return q.to(int64) if both_integers else q
+        if _floating(input, other):
+            return unary(BY_NAME["trunc"].id, binary(BY_NAME["div"].id, input, other))
+        q = floor_divide(input, other)
+        rest = input - q * other  # not 0 with a negative quotient: the floor went one too far
+        return where((rest != 0) & ((input < 0) != (other < 0)), q + 1, q)
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 
@@ -108,16 +115,31 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
     """In place: `self / other`."""
     if rounding_mode is None:
         return binary_(BY_NAME["div"].id, self, other)
-    return _tensor.copy_(self, div(self, other, rounding_mode=rounding_mode))
+    return _write(self, div(self, other, rounding_mode=rounding_mode))
+
+
+def _write(self: Tensor, result: Tensor) -> Tensor:
+    """self[...] = result, where an in-place op may write it: RuntimeError for a wider type or another shape."""
+    if result.dtype.category > self.dtype.category:
+        kinds = [type_(t)[6:-6] for t in (result, self)]
+        raise RuntimeError(f"result type {kinds[0]} can't be cast to the desired output type {kinds[1]}")
+    if result.shape != self.shape:
+        raise RuntimeError(
+            f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}"
+        )
+    return _tensor.copy_(self, result)
 
 
 def _floating(*args: Any) -> bool:
     return any(a.dtype.is_floating_point if isinstance(a, Tensor) else isinstance(a, float) for a in args)
 
 
-def _no_zero_divisor(other: Any) -> None:
+def _no_zero_divisor(name: str, input: Any, other: Any) -> None:
+    kinds = [x.dtype is bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in (input, other)]
+    if all(kinds):
+        raise NotImplementedError(f"\"{name}\" not implemented for 'Bool'")
     zero = bool((other == 0).any()) if isinstance(other, Tensor) else other == 0
-    if zero:
+    if zero and all(x.numel() for x in (input, other) if isinstance(x, Tensor)):
         raise RuntimeError("ZeroDivisionError")
 
 
@@ -128,7 +150,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     """
     if _floating(input, other):
         return binary(BY_NAME["floor_divide"].id, input, other)
-    _no_zero_divisor(other)
+    _no_zero_divisor("div_floor_cpu", input, other)
     return binary(BY_NAME["integer_floor_divide"].id, input, other)
 
 
@@ -136,8 +158,55 @@ def remainder(input: Any, other: Any) -> Tensor:
     """The remainder with the divisor's sign; RuntimeError for integers divided by 0."""
     if _floating(input, other):
         return binary(BY_NAME["remainder"].id, input, other)
-    _no_zero_divisor(other)
+    _no_zero_divisor("remainder_cpu", input, other)
     return binary(BY_NAME["integer_remainder"].id, input, other)
+
+
+def _of_whole_numbers(name: str, answer: Any) -> Any:
+    """The function of an op of floats that means something simple for integers: `answer(x)`."""
+    op = BY_NAME[name]
+
+    def function(input: Tensor) -> Tensor:
+        tensor_argument(name, input)
+        if not input.dtype.is_floating_point and (input.dtype is not bool_ or op.result is bool_):
+            result: Tensor = answer(input)
+            return result
+        return unary(op.id, input)
+
+    return named(function, name, op.doc)
+
+
+floor, ceil, round, trunc = (_of_whole_numbers(name, _tensor.clone) for name in ("floor", "ceil", "round", "trunc"))
+isnan, isinf = (_of_whole_numbers(name, lambda x: _tensor.zeros(x.shape, bool_.index)) for name in ("isnan", "isinf"))
+isfinite = _of_whole_numbers("isfinite", lambda x: logical_not(_tensor.zeros(x.shape, bool_.index)))
+
+
+def sign(input: Tensor) -> Tensor:
+    """-1, 0 or 1, the sign of each element, 0 of NaN; gradient 0."""
+    tensor_argument("sign", input)
+    if input.dtype is bool_ or input.dtype is uint8:
+        return (input != 0).to(input.dtype)
+    return unary(BY_NAME["sign"].id, input)
+
+
+def square(input: Tensor) -> Tensor:
+    """`input * input`; of bools as integers."""
+    tensor_argument("square", input)
+    return unary(BY_NAME["square"].id, input.to(int64) if input.dtype is bool_ else input)
+
+
+def maximum(input: Tensor, other: Tensor) -> Tensor:
+    """The larger of two, element by element; NaN if either is."""
+    tensor_argument("maximum", input)
+    tensor_argument("maximum", other, 2, "other")
+    return binary(BY_NAME["maximum"].id, input, other)
+
+
+def minimum(input: Tensor, other: Tensor) -> Tensor:
+    """The smaller of two, element by element; NaN if either is."""
+    tensor_argument("minimum", input)
+    tensor_argument("minimum", other, 2, "other")
+    return binary(BY_NAME["minimum"].id, input, other)
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
@@ -147,7 +216,11 @@ def pow(input: Any, exponent: Any) -> Tensor:
     >>> torch.pow(torch.tensor([1., 2., 3.]), 2)
     tensor([1., 4., 9.])
     """
-    if isinstance(exponent, (int, float)) and isinstance(input, Tensor):
+    if isinstance(exponent, int) and isinstance(input, Tensor) and input.dtype is bool_:
+        input = input.to(int64)
+    if isinstance(exponent, (int, float)) and isinstance(input, Tensor) and (
+        isinstance(exponent, int) or input.dtype.is_floating_point
+    ):
         if exponent == 2:
             return unary(BY_NAME["square"].id, input)
         if exponent == 1:
@@ -177,8 +250,9 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
     if isinstance(b, int) and b < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     if not isinstance(a, Tensor):
-        a = _tensor.copy_(_tensor.empty((), b._dt), a)
+        a = _tensor.zeros((), b._dt) + a  # a number wraps around here
     if isinstance(b, int):
+        _tensor.copy_(_tensor.empty((), a._dt), b)  # RuntimeError if it does not fit the type
         result = _ones_of(a) if b == 0 else None
         base = a
         while b:
@@ -198,6 +272,8 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
         result = where(odd, result * base, result)
         rest = floor_divide(rest, 2)
         base = base * base
+    if not d.is_signed:
+        return result
     return where(
         y < 0, where(x == 1, 1, 0) if not y.dtype.is_signed else where(x == 1, result * 0 + 1, result * 0), result
     )
@@ -205,7 +281,7 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
 
 def pow_(self: Tensor, exponent: Any) -> Tensor:
     """In place: `self ** exponent`."""
-    return _tensor.copy_(self, pow(self, exponent))
+    return _write(self, pow(self, exponent))
 
 
 def invert(x: Tensor) -> Tensor:
@@ -237,11 +313,13 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """In place: `clamp`."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    if min is not None:
-        binary_(BY_NAME["clamp_min"].id, self, min)
-    if max is not None:
-        binary_(BY_NAME["clamp_max"].id, self, max)
-    return self
+    if max is None:
+        return binary_(BY_NAME["clamp_min"].id, self, min)
+    if min is None:
+        return binary_(BY_NAME["clamp_max"].id, self, max)
+    raised = binary(BY_NAME["clamp_min"].id, self, min)  # not in place: the second bound may be refused
+    bounded = binary(BY_NAME["clamp_max"].id, raised, max)
+    return _write(self, bounded)
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

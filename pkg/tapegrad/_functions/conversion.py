@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _arrays, _tensor
 from .._device import device, require_cpu
+from .._from_data import tensor
 from .._tensor import Tensor
 from ..dtypes import bool_, dtype, float32, float64, int32, int64, uint8
 from .base import named, tensor_argument
@@ -89,6 +90,16 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor) and value.ndim > 0:
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.")
     return _tensor.copy_(self, value)
+
+
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """In place: the elements of another tensor (or one number), converted and broadcast."""
+    if not isinstance(src, Tensor):
+        if not isinstance(src, (bool, int, float)):
+            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+        src = tensor(src)
+    copied: Tensor = _tensor.copy_(self, src)
+    return copied
 
 
 def zero_(self: Tensor) -> Tensor:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from .._structured import Shortcut
 from .._tensor import Tensor
 from ..ops import reduction
+from ..ops.registry import BY_NAME
 from .arithmetic import pow
 from .base import FUNCTIONS, tensor_argument
 from .conversion import type_
+
+_max_all = Shortcut(reduction.max_all, BY_NAME["amax"])
+_min_all = Shortcut(reduction.min_all, BY_NAME["amin"])
+_max_dim = Shortcut(reduction.max_dim, BY_NAME["max_dim"])
+_min_dim = Shortcut(reduction.min_dim, BY_NAME["min_dim"])
 
 
 class MaxResult(NamedTuple):
@@ -36,7 +43,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     tensor_argument("max", input)
     if isinstance(dim, Tensor) or other is not None:
         return FUNCTIONS["maximum"](input, dim if other is None else other)
-    return reduction.max_all(input) if dim is None else MaxResult(*reduction.max_dim(input, dim, keepdim))
+    return _max_all(input) if dim is None else MaxResult(*_max_dim(input, dim, keepdim))
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
@@ -44,7 +51,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     tensor_argument("min", input)
     if isinstance(dim, Tensor) or other is not None:
         return FUNCTIONS["minimum"](input, dim if other is None else other)
-    return reduction.min_all(input) if dim is None else MinResult(*reduction.min_dim(input, dim, keepdim))
+    return _min_all(input) if dim is None else MinResult(*_min_dim(input, dim, keepdim))
 
 
 def var(

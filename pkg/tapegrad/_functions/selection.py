@@ -35,6 +35,10 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
 
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds, the input elsewhere."""
+    tensor_argument("masked_fill", input)
+    tensor_argument("masked_fill", mask, 2, "mask")
+    if not isinstance(value, Tensor):
+        _tensor.copy_(_tensor.empty((), input._dt), value)  # RuntimeError if it does not fit the type
     if mask.dtype is not bool_:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {mask.dtype}")
     result = apply_pointwise(BY_NAME["where"].id, (mask, value, input))
@@ -48,26 +52,35 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def logical_and(input: Tensor, other: Tensor) -> Tensor:
     """True where both are nonzero."""
-    return input.to(bool_) & (other.to(bool_) if isinstance(other, Tensor) else bool(other))
+    tensor_argument("logical_and", input)
+    tensor_argument("logical_and", other, 2, "other")
+    return input.to(bool_) & other.to(bool_)
 
 
 def logical_or(input: Tensor, other: Tensor) -> Tensor:
     """True where at least one is nonzero."""
-    return input.to(bool_) | (other.to(bool_) if isinstance(other, Tensor) else bool(other))
+    tensor_argument("logical_or", input)
+    tensor_argument("logical_or", other, 2, "other")
+    return input.to(bool_) | other.to(bool_)
 
 
 def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     """True where exactly one is nonzero."""
-    return input.to(bool_) ^ (other.to(bool_) if isinstance(other, Tensor) else bool(other))
+    tensor_argument("logical_xor", input)
+    tensor_argument("logical_xor", other, 2, "other")
+    return input.to(bool_) ^ other.to(bool_)
 
 
 def logical_not(input: Tensor) -> Tensor:
     """True where zero."""
+    tensor_argument("logical_not", input)
     return unary(BY_NAME["logical_not"].id, input.to(bool_))
 
 
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """True where `|input - other| <= atol + rtol * |other|`."""
+    tensor_argument("isclose", input)
+    tensor_argument("isclose", other, 2, "other")
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{type_(input)[6:-6]} did not match {type_(other)[6:-6]}")
     a, b = (x if x.dtype.is_floating_point else x.to(float64) for x in (input, other))

@@ -59,7 +59,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The slices along a dimension, which disappears, as views."""
     d = _tensor.wrap_dim(dim, input.ndim)
     if input.ndim == 0:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     return tuple(_tensor.mark_multi_view(_views.select(input, d, i)) for i in range(input.shape[d]))
 
 
@@ -95,7 +95,11 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """About `chunks` equal pieces along a dimension, as views."""
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    if input.ndim == 0:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     n = input.shape[_tensor.wrap_dim(dim, input.ndim)]
+    if n == 0:
+        return split(input, [0] * chunks, dim)
     return split(input, -(-n // chunks), dim)
 
 
@@ -103,6 +107,8 @@ def repeat(self: Tensor, *sizes: Any) -> Tensor:
     """The tensor repeated this many times along each dimension, copied."""
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
+    elif not sizes:
+        raise TypeError('repeat() missing 1 required positional arguments: "repeats"')
     if len(sizes) < self.ndim:
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     x = _views.reshape(self, *((1,) * (len(sizes) - self.ndim)), *self.shape)

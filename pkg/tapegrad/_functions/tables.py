@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,10 +15,13 @@ from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
 from . import arithmetic, conversion, reductions, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
+from .shortcuts import shorten
 
 # Functions and methods alike; only functions; only methods.
 _BOTH = {
-    arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),),
+    arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),
+        *("floor", "ceil", "round", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
+    ),
     conversion: ("clone",),
     reductions: ("max", "min", "var", "std", "norm"),
     selection: (
@@ -87,6 +91,7 @@ def build(ops: Sequence[Op]) -> None:
         FUNCTIONS[name] = METHODS[name] = _softmax(getattr(softmax_ops, name), name)
     for name in ("cat", "stack"):
         FUNCTIONS[name] = _same_dtype(getattr(joining, name), name)
+    shorten()
     FUNCTIONS["concat"] = FUNCTIONS["concatenate"] = FUNCTIONS["cat"]
     for name, source in _ALIASES.items():
         FUNCTIONS[name] = METHODS[name] = FUNCTIONS[source]
@@ -103,7 +108,7 @@ def _small_methods() -> None:
     for name, t in _CASTS.items():
         METHODS[name] = conversion.caster(t, name)
     METHODS["type"] = conversion.type_
-    METHODS["copy_"] = _tensor.copy_
+    METHODS["copy_"] = conversion.copy_
     METHODS["type_as"] = named(
         lambda self, other: conversion.to(self, other.dtype), "type_as", "Converted to another's dtype."
     )
@@ -122,10 +127,7 @@ def _same_dtype(join: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     def function(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         if isinstance(tensors, (tuple, list)) and len({t._dt for t in tensors if isinstance(t, Tensor)}) > 1:
-            common = tensors[0].dtype
-            for t in tensors[1:]:
-                if isinstance(t, Tensor):
-                    common = promote_types(common, t.dtype)
+            common = functools.reduce(promote_types, (t.dtype for t in tensors if isinstance(t, Tensor)))
             tensors = [t.to(common) if isinstance(t, Tensor) else t for t in tensors]
         return join(tensors, dim)
 
@@ -136,11 +138,24 @@ def _dim_second(op: Op, name: str) -> Callable[..., Any]:
     if name == "gather":
 
         def function(input: Tensor, dim: int, index: Tensor) -> Tensor:
+            tensor_argument(name, input)
+            tensor_argument(name, index, 3, "index")
+            if index.dtype is int32:
+                index = index.to(int64)
+            if input.ndim + index.ndim == 1:  # a tensor without dimensions counts as one of one element
+                return op(input.reshape(-1), index.reshape(-1), dim).reshape(index.shape)
             return op(input, index, dim)
 
         return named(function, name, op.doc)
 
     def with_source(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+        tensor_argument(name, input)
+        tensor_argument(name, index, 3, "index")
+        tensor_argument(name, src, 4, "src")
+        if index.dtype is int32:
+            index = index.to(int64)
+        if input.ndim <= 1 and index.ndim <= 1 and src.ndim <= 1:
+            return op(input.reshape(-1), index.reshape(-1), src.reshape(-1), dim).reshape(input.shape)
         return op(input, index, src, dim)
 
     return named(with_source, name, op.doc)

@@ -22,7 +22,8 @@ from tapegrad.tape cimport _capture
 from tapegrad.tape._execute cimport blas_table, execute, kernel_of
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, op_name, op_row, ops, record, record_release, record_retain, record_shape, segments,
+    ext_edges, extension, kernel_t, op_name, op_row, ops, record, record_edge, record_extended, record_release,
+    record_retain, record_saved, record_shape, record_version, segments,
 )
 
 from tapegrad.tape import _capture as _capture_module, _storage as _storage_module
@@ -188,15 +189,19 @@ cdef int earlier(const void* a, const void* b) noexcept nogil:
     return -1 if x < y else 1 if x > y else 0
 
 
-cdef inline int64_t* edges_of(int64_t* r, int64_t* n) noexcept:
+cdef inline int64_t* edges_of(int64_t* r, int64_t* n, int64_t* room) noexcept:
+    """The edges of a record and their number; room for MAX_INPUTS of them serves where they are packed."""
+    cdef int k
     if r[REC_FLAGS] & FLAG_LEAF:
         n[0] = 0
-        return r + REC_EDGE
+        return room
     if op_row(r[REC_OP] & 0xFFFF)[OP_FLAGS] & OPFLAG_VARIADIC:
         n[0] = extension(r)[EXT_EDGES]
         return ext_edges(extension(r))
     n[0] = MAX_INPUTS
-    return r + REC_EDGE
+    for k in range(MAX_INPUTS):
+        room[k] = record_edge(r, k)
+    return room
 
 
 cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
@@ -206,6 +211,7 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
     cdef int64_t n = 0, done = 0, cap = 0, low = -1, i, e, k, count = 0
     cdef int64_t* edges
     cdef int64_t* entry
+    cdef int64_t room[MAX_INPUTS]
     for i in wanted:
         s.entry(i)[2] = ENTRY_CAPTURE
         if low < 0 or record(i)[REC_SEQ] < low:
@@ -219,7 +225,7 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
                 edges = &i
                 count = 1
             else:
-                edges = edges_of(record(found[done].rec), &count)
+                edges = edges_of(record(found[done].rec), &count, room)
                 done += 1
             for k in range(count):
                 e = edges[k]
@@ -243,7 +249,7 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
             entry = s.entry(found[done].rec)
             if entry[2] & ENTRY_CAPTURE:
                 entry[2] |= ENTRY_NEEDED
-            edges = edges_of(record(found[done].rec), &count)
+            edges = edges_of(record(found[done].rec), &count, room)
             for k in range(count):
                 e = edges[k]
                 if e >= 0 and record(e)[REC_SEQ] >= low and s.entry(e)[2] & ENTRY_NEEDED:
@@ -456,7 +462,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
         if w[SWEEP_DETAIL] & ENTRY_CAPTURE and w[SWEEP_DETAIL] & ENTRY_GOES_ON == 0:
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
             results[wanted[i]] = gradient_tensor(i, g)
-        if r[REC_FLAGS] & FLAG_RETAIN and accumulates:
+        if r[REC_FLAGS] & FLAG_RETAIN:  # also by grad(): what it passes
             g = <Storage*><uintptr_t>w[SWEEP_GRAD]
             held = grad_of(i)
             t = gradient_tensor(i, g)
@@ -501,9 +507,9 @@ cdef object fail(int64_t status, int64_t* w):
             "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
             "if you need to access saved tensors after calling backward.")
     if status == SWEEP_VERSION:
-        st = <Storage*><uintptr_t>r[REC_SAVED + w[SWEEP_DETAIL]]
+        st = <Storage*><uintptr_t>record_saved(r, w[SWEEP_DETAIL])
         k = w[SWEEP_DETAIL]
-        then = (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF
+        then = record_version(r, k)
         what = "its result" if k == 3 else f"its input {k}"
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
@@ -560,8 +566,8 @@ cdef int heavy(int64_t* w) except -1:
     cdef int j
     # Another thread's backward through this record may free what it saved, so we hold on to that.
     for j in range(4):
-        held[j] = <Storage*><uintptr_t>r[REC_SAVED + j]
-    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if r[REC_EXT] != 0 else NULL
+        held[j] = <Storage*><uintptr_t>record_saved(r, j)
+    held[4] = <Storage*><uintptr_t>extension(r)[EXT_AUX] if record_extended(r) else NULL
     for j in range(5):
         if held[j] != NULL:
             storage_retain(held[j])

@@ -9,8 +9,8 @@ from tapegrad._layout cimport *
 from tapegrad._tensor cimport Hooks, Tensor, edge_of, grad_of, set_grad, tensor_over
 from tapegrad.tape._storage cimport Storage
 from tapegrad.tape._tape cimport (
-    ext_edges, ext_params, ext_words, extension, op_name, op_row, record, record_drop_saved, record_release,
-    record_retain, record_shape,
+    ext_edges, ext_params, ext_words, extension, op_name, op_row, record, record_drop_saved, record_edge,
+    record_extended, record_obj, record_ptr, record_release, record_retain, record_saved, record_shape, record_version,
 )
 
 
@@ -20,7 +20,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
     cdef int64_t* shape
     cdef int64_t* m
     cdef int64_t e
-    cdef Storage* st = <Storage*><uintptr_t>r[REC_SAVED + k]
+    cdef Storage* st = <Storage*><uintptr_t>record_saved(r, k)
     cdef Tensor t
     cdef int64_t strides[MAX_DIMS]
     cdef int nd, d, dt
@@ -33,14 +33,14 @@ cdef Tensor saved_tensor(int64_t i, int k):
         nd = <int>((r[REC_OP] >> 16) & 0xFF)
         dt = <int>((r[REC_OP] >> 24) & 0xFF)
     else:
-        e = r[REC_EDGE + k]
+        e = record_edge(r, k)
         dt = <int>((r[REC_OP] >> 32) & 0xFF)
         if op_row(r[REC_OP] & 0xFFFF)[OP_INPUT_DTYPE + k] >= 0:
             dt = <int>op_row(r[REC_OP] & 0xFFFF)[OP_INPUT_DTYPE + k]
-        if r[REC_EXT] != 0 and has_meta(r):
+        if record_extended(r) and has_meta(r):
             m = extension(r) + EXT_META + k * EXT_META_WORDS
             nd = <int>(m[0] >> 8)
-            t = tensor_over(st, <char*><uintptr_t>r[REC_PTR + k], <int>(m[0] & 0xFF), nd, m + 1, m + 9)
+            t = tensor_over(st, <char*><uintptr_t>record_ptr(r, k), <int>(m[0] & 0xFF), nd, m + 1, m + 9)
             return attach(t, e)
         if e >= 0:
             shape = record_shape(record(e))
@@ -54,7 +54,7 @@ cdef Tensor saved_tensor(int64_t i, int k):
     for d in range(nd - 1, -1, -1):
         strides[d] = step
         step *= shape[d]
-    return attach(tensor_over(st, <char*><uintptr_t>r[REC_PTR + k], dt, nd, shape, strides), e)
+    return attach(tensor_over(st, <char*><uintptr_t>record_ptr(r, k), dt, nd, shape, strides), e)
 
 
 cdef inline bint has_meta(int64_t* r) noexcept:
@@ -112,7 +112,7 @@ cdef class Node:
         if op_row(op)[OP_FLAGS] & OPFLAG_VARIADIC:
             ext = extension(r)
             return [ext_edges(ext)[k] for k in range(ext[EXT_EDGES])]
-        return [r[REC_EDGE + k] for k in range(op_row(op)[OP_INPUTS])]
+        return [record_edge(r, k) for k in range(op_row(op)[OP_INPUTS])]
 
     def __repr__(self):
         return f"<{self.name()} object at {hex(<uintptr_t><PyObject*>self)}>"
@@ -143,22 +143,21 @@ def record_view(int64_t i):
     cdef int64_t* ext
     cdef int64_t* w
     cdef int k, dt
-    info = {"op": op, "flags": r[REC_FLAGS], "numel": r[REC_NUMEL], "dt": <int>((r[REC_OP] >> 24) & 0xFF),
+    info = {"op": op, "flags": r[REC_FLAGS] & 0xFFFFFFFF, "numel": r[REC_NUMEL], "dt": <int>((r[REC_OP] >> 24) & 0xFF),
             "compute": <int>((r[REC_OP] >> 32) & 0xFF),
             "shape": tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
             "saved": [None] * 4, "words": (), "params": b"", "aux": None, "version_errors": []}
     for k in range(4):
-        if r[REC_SAVED + k] != 0:
-            if (((<Storage*><uintptr_t>r[REC_SAVED + k]).version & 0x7FFFFFFF)
-                    != (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF):
+        if record_saved(r, k) != 0:
+            if (<Storage*><uintptr_t>record_saved(r, k)).version & 0x7FFFFFFF != record_version(r, k):
                 info["version_errors"].append(k)
             info["saved"][k] = saved_tensor(i, k)
         elif k < 3 and (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + k)) & 1:
             dt = <int>((r[REC_OP] >> 32) & 0xFF)
             if op_row(op)[OP_INPUT_DTYPE + k] >= 0:
                 dt = <int>op_row(op)[OP_INPUT_DTYPE + k]
-            info["saved"][k] = scalar_at(<char*><uintptr_t>r[REC_PTR + k], dt)
-    if r[REC_EXT] != 0:
+            info["saved"][k] = scalar_at(<char*><uintptr_t>record_ptr(r, k), dt)
+    if record_extended(r):
         ext = extension(r)
         w = ext_words(ext)
         info["words"] = tuple([w[k] for k in range(ext[EXT_WORDS])])
@@ -166,7 +165,7 @@ def record_view(int64_t i):
         if ext[EXT_AUX] != 0:
             info["aux"] = aux_tensor(ext)
     else:
-        info["params"] = (<char*>(r + REC_PARAM))[:8]
+        info["params"] = (<char*>(r + REC_PARAM))[:8] if r[REC_FLAGS] & FLAG_NEAR else bytes(8)
     return info
 
 
@@ -185,7 +184,7 @@ cdef Tensor aux_tensor(int64_t* ext):
 def record_info(int64_t i):
     """(sequence number, flags, shape, dtype index) of record i."""
     cdef int64_t* r = record(i)
-    return (r[REC_SEQ], r[REC_FLAGS], tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
+    return (r[REC_SEQ], r[REC_FLAGS] & 0xFFFFFFFF, tuple([record_shape(r)[d] for d in range((r[REC_OP] >> 16) & 0xFF)]),
             <int>((r[REC_OP] >> 24) & 0xFF))
 
 
@@ -220,7 +219,7 @@ def set_record_grad(int64_t i, value):
 cpdef object record_hooks(int64_t i):
     """The Hooks of record i, or None."""
     cdef int64_t* r = record(i)
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
     obj = <object><PyObject*><uintptr_t>r[REC_OBJ]
     return obj if isinstance(obj, Hooks) else None

@@ -111,6 +111,8 @@ def softplus(input: api.Tensor, beta: float = 1.0, threshold: float = 20.0) -> a
     """log(1 + exp(beta x)) / beta, and x itself where beta x > threshold."""
     if beta == 1.0 and threshold == 20.0:
         return api.softplus(input)
+    if not input.is_floating_point():
+        raise NotImplementedError(f"\"softplus_cpu\" not implemented for '{input.type()[6:-6]}'")
     scaled = input * beta
     # Clamped before the exponential: where() would turn its overflow into NaN gradients.
     smooth = api.log1p(api.exp(scaled.clamp(max=float(threshold)))) / beta
@@ -121,6 +123,8 @@ def logsigmoid(input: api.Tensor) -> api.Tensor:
     """log(sigmoid(x)) without overflow."""
     from ._losses import log_sigmoid
 
+    if not input.is_floating_point():
+        raise NotImplementedError(f"\"log_sigmoid_cpu\" not implemented for '{input.type()[6:-6]}'")
     return log_sigmoid(input)
 
 
@@ -163,6 +167,9 @@ def dropout(input: api.Tensor, p: float = 0.5, training: bool = True, inplace: b
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
     if p == 0 or not training or input.numel() == 0:
         return input
+    if not input.is_floating_point():  # before the generator moves
+        kind = input.type()[6:-6]
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {kind}")
     with api.no_grad():
         noise = api.zeros_like(input)
         if p < 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..dtypes import int32, int64
 from ..native.symbols import (
     ceil,
     fabs,
@@ -64,7 +65,10 @@ def sub_b(g, _a, _b, _y):
     return -g
 
 
-pointwise("sub", sub, (IDENTITY, sub_b), dtypes=NUMBERS, reference=np.subtract, doc="Difference: `input - other`.")
+pointwise(
+    "sub", sub, (IDENTITY, sub_b), dtypes=NUMBERS, reference=np.subtract, no_bool=True,
+    doc="Difference: `input - other`.",
+)
 
 
 def mul(a, b):
@@ -257,6 +261,7 @@ def clamp_min_lo(g, x, lo, _y):
 pointwise(
     "clamp_min", clamp_min, (clamp_min_x, clamp_min_lo), dtypes=NUMBERS, reference=np.maximum,
     doc="Raised to at least `min`; gradient 1 at the bound.",
+    bounds=True,
 )
 
 
@@ -275,6 +280,7 @@ def clamp_max_hi(g, x, hi, _y):
 pointwise(
     "clamp_max", clamp_max, (clamp_max_x, clamp_max_hi), dtypes=NUMBERS, reference=np.minimum,
     doc="Lowered to at most `max`; gradient 1 at the bound.",
+    bounds=True,
 )
 
 
@@ -357,6 +363,7 @@ pointwise(
     "sign",
     sign,
     (_zero_1,),
+    dtypes=(*FLOATS, int64, int32),
     reference=lambda x: np.where(np.isnan(x), 0.0, np.sign(x)),
     doc="-1, 0 or 1, the sign of each element, 0 of NaN; gradient 0.",
 )

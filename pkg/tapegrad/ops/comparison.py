@@ -126,6 +126,7 @@ pointwise(
     inplace=False,
     reference=np.where,
     doc="`input` where the condition holds, `other` elsewhere.",
+    bounds=True,
 )
 
 

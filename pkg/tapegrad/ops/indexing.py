@@ -121,8 +121,12 @@ put_rows = structured(
 
 
 def flat_index_rule(indices: Sequence[Any], sizes: Sequence[int], dims: Sequence[int]) -> Plan:
-    for index in indices:
+    for k, index in enumerate(indices):
+        if index is None:
+            raise TypeError(f"expected Tensor as element {k} of the indices, but got NoneType")
         _check_index(index)
+        if tuple(index.shape) != tuple(indices[0].shape):
+            raise RuntimeError("the indices differ in shape")
     pairs = [word for pair in zip(sizes, dims, strict=True) for word in pair]
     shape = indices[0].shape
     return Plan(shape, int64, words=(len(indices), numel(shape), *pairs))
@@ -199,6 +203,13 @@ gather = structured(
 
 def scatter_add_rule(x: Any, index: Any, src: Any, dim: int) -> Plan:
     dim = normal_dim(dim, x.ndim)
+    if index.dtype is not int64:
+        raise RuntimeError("scatter(): Expected dtype int32/int64 for index")
+    for name, other in (("self", x), ("src", src)):
+        if max(1, index.ndim) != max(1, other.ndim):
+            raise RuntimeError(f"Index tensor must have the same number of dimensions as {name} tensor")
+    if x.ndim != index.ndim or x.ndim != src.ndim:
+        raise RuntimeError("scatter_add of tensors without dimensions and of one dimension cannot be mixed")
     if src.dtype is not x.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
     for d in range(x.ndim):
@@ -293,12 +304,25 @@ def index_select(x: Any, dim: int, index: Any) -> Any:
     >>> torch.index_select(torch.tensor([[1., 2., 3.]]), 1, torch.tensor([2, 0]))
     tensor([[3., 1.]])
     """
+    for position, (name, value) in enumerate((("input", x), ("index", index))):
+        if not hasattr(value, "numel"):
+            kind = type(value).__name__
+            raise TypeError(f"index_select(): argument '{name}' (position {1 + 2 * position}) must be Tensor, not {kind}")
     dim = normal_dim(dim, x.ndim)
     if index.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
-    if x.ndim == 0:
-        return take_rows(x.reshape(1), index.reshape(1)).reshape(())
-    return advanced_index(x, [(dim, index.reshape(index.numel()))])
+    if index.dtype not in (int64, int32):
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    if index.numel() and int(index.min()) < 0:  # they do not count from the end here
+        raise IndexError("index out of range in self")
+    if index.dtype is int32:
+        index = index.to(int64)
+    try:
+        if x.ndim == 0:
+            return take_rows(x.reshape(1), index.reshape(1)).reshape(())
+        return advanced_index(x, [(dim, index.reshape(index.numel()))])
+    except IndexError:
+        raise IndexError("index out of range in self") from None
 
 
 def _front(ndim: int, dims: Sequence[int]) -> tuple[int, ...]:

@@ -89,6 +89,7 @@ def _is_legacy_empty(x: Any) -> bool:
 def cat_rule(xs: Sequence[Any], dim: int = 0) -> Plan:
     if not xs:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    _check_tensors("cat", xs)
     for i, x in enumerate(xs):
         if x.ndim == 0:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
@@ -153,6 +154,15 @@ _cat = structured(
 )
 
 
+def _check_tensors(name: str, tensors: Any) -> None:
+    if not isinstance(tensors, tuple | list):
+        kind = type(tensors).__name__
+        raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
+    for i, x in enumerate(tensors):
+        if not hasattr(x, "numel"):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
+
+
 def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     """The tensors joined along `dim`; all other sizes must agree (RuntimeError).
 
@@ -160,12 +170,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     >>> torch.cat([torch.zeros(2), torch.ones(1)])
     tensor([0., 0., 1.])
     """
-    if not isinstance(tensors, tuple | list):
-        kind = type(tensors).__name__
-        raise TypeError(f"cat(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
-    for i, x in enumerate(tensors):
-        if not hasattr(x, "ndim"):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}")
+    _check_tensors("cat", tensors)
     return _cat(tuple(tensors), dim=dim)
 
 
@@ -176,6 +181,7 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     >>> torch.stack([torch.zeros(2), torch.ones(2)]).shape
     torch.Size([2, 2])
     """
+    _check_tensors("stack", tensors)
     if len(tensors) == 0:
         raise RuntimeError("stack expects a non-empty TensorList")
     shape = tuple(tensors[0].shape)

@@ -6,6 +6,9 @@ computes the gradient of one input (TARGET) and only ever writes it; where that 
 the gradient is summed here, without a temporary of the result's size. Sums run over eight lanes in
 blocks, so that rounding grows with the block and not with the length.
 
+An operand at the very address of the result has loops of its own, which read through the result's pointer:
+the compiler sees no distance between two pointers, and would leave such a call to its loop without vectors.
+
 Bound per kernel: `formula`, T (compute type), T0..T2 (types of the inputs), TO (type of the
 result), their sizes S0..S2, SO, ST, and TARGET.
 """
@@ -88,13 +91,14 @@ def flat_1(f, lo, hi):
     y = pointer(f[FRAME_OUT], TO)
     a = pointer(f[FRAME_IN], T0)
     p = pointer(f[FRAME_PARAMS], T)
+    same = pointer(f[FRAME_OUT], T0)
     if f[FRAME_STEP] == 0:
         v = TO(formula(a[0], p))
         for i in range(lo, hi):
             y[i] = v
     elif f[FRAME_OUT] == f[FRAME_IN]:
         for i in range(lo, hi):
-            y[i] = TO(formula(pointer(f[FRAME_OUT], T0)[i], p))
+            y[i] = TO(formula(same[i], p))
     else:
         for i in range(lo, hi):
             y[i] = TO(formula(a[i], p))
@@ -106,12 +110,17 @@ def flat_2(f, lo, hi):
     a = pointer(f[FRAME_IN], T0)
     b = pointer(f[FRAME_IN + 1], T1)
     p = pointer(f[FRAME_PARAMS], T)
+    same_a = pointer(f[FRAME_OUT], T0)
+    same_b = pointer(f[FRAME_OUT], T1)
     if f[FRAME_STEP + 1] == 0:
         v = b[0]
         if f[FRAME_STEP] == 0:
             w = TO(formula(a[0], v, p))
             for i in range(lo, hi):
                 y[i] = w
+        elif f[FRAME_OUT] == f[FRAME_IN]:
+            for i in range(lo, hi):
+                y[i] = TO(formula(same_a[i], v, p))
         else:
             for i in range(lo, hi):
                 y[i] = TO(formula(a[i], v, p))
@@ -119,6 +128,12 @@ def flat_2(f, lo, hi):
         u = a[0]
         for i in range(lo, hi):
             y[i] = TO(formula(u, b[i], p))
+    elif f[FRAME_OUT] == f[FRAME_IN]:
+        for i in range(lo, hi):
+            y[i] = TO(formula(same_a[i], b[i], p))
+    elif f[FRAME_OUT] == f[FRAME_IN + 1]:
+        for i in range(lo, hi):
+            y[i] = TO(formula(a[i], same_b[i], p))
     else:
         for i in range(lo, hi):
             y[i] = TO(formula(a[i], b[i], p))
@@ -242,7 +257,11 @@ def backward_flat_1(f, lo, hi):
     y = pointer(f[FRAME_Y], TO)
     gx = pointer(f[FRAME_GX], T0)
     p = pointer(f[FRAME_PARAMS], T)
-    if f[FRAME_STEP] == 1:
+    same = pointer(f[FRAME_GX], TO)
+    if f[FRAME_STEP] == 1 and f[FRAME_GX] == f[FRAME_OUT]:
+        for i in range(lo, hi):
+            gx[i] = T0(formula(same[i], a[i], y[i], p))
+    elif f[FRAME_STEP] == 1:
         for i in range(lo, hi):
             gx[i] = T0(formula(g[i], a[i], y[i], p))
     else:

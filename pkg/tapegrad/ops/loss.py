@@ -67,14 +67,18 @@ def _rows_plan(x: Any, weight: Any, ignore_index: int, reduction: int, kept: int
     return Plan(shape, x.dtype, words=words, aux=((kept + 1,), x.dtype))
 
 
-def cross_entropy_rule(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int) -> Plan:
+def cross_entropy_rule(
+    x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: int = kernels.MEAN
+) -> Plan:
     _check_rows(x, target, weight)
     rows, classes = x.shape
     kept = rows * classes if classes <= kernels.KEEP else 2 * rows
     return _rows_plan(x, weight, ignore_index, reduction, kept)
 
 
-def nll_rule(x: Any, target: Any, weight: Any, ignore_index: int, reduction: int) -> Plan:
+def nll_rule(
+    x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: int = kernels.MEAN
+) -> Plan:
     _check_rows(x, target, weight)
     if not x.dtype.is_floating_point:
         name = _SCALAR_NAMES[x.dtype.name]

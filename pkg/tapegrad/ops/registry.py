@@ -37,6 +37,8 @@ from .._layout import (
     OP_PROMOTION,
     OP_RESULT,
     OPFLAG_BLAS,
+    OPFLAG_BOUNDS,
+    OPFLAG_NO_BOOL,
     OPFLAG_VARIADIC,
     PROMOTE_FLOAT,
     PROMOTE_SAME,
@@ -121,6 +123,8 @@ class Op:
     variadic: bool = False
     blas: bool = False
     returns_aux: bool = False
+    bounds: bool = False
+    no_bool: bool = False
     errors: Mapping[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
     id: int = -1
@@ -153,7 +157,11 @@ class Op:
         """The op's numbers for the op table, as (word, value)."""
         yield OP_KIND, self.kind
         yield OP_INPUTS, len(self.inputs)
-        yield OP_FLAGS, (OPFLAG_BLAS if self.blas else 0) | (OPFLAG_VARIADIC if self.variadic else 0)
+        flags = (
+            *((self.blas, OPFLAG_BLAS), (self.variadic, OPFLAG_VARIADIC), (self.bounds, OPFLAG_BOUNDS)),
+            (self.no_bool, OPFLAG_NO_BOOL),
+        )
+        yield OP_FLAGS, sum(bit for given, bit in flags if given)
         yield OP_DTYPES, sum(1 << t.index for t in self.dtypes)
         yield OP_RESULT, -1 if self.result is None else self.result.index
         yield OP_PROMOTION, self.promotion
@@ -212,13 +220,16 @@ def pointwise(
     domain: tuple[float, float] = (-3.0, 3.0),
     method: bool = True,
     inplace: bool = True,
+    bounds: bool = False,
+    no_bool: bool = False,
 ) -> Op:
     """Declares an element-wise op of one to three inputs.
 
     `derivatives` holds per input a formula, IDENTITY, None where no gradient flows, or NOT_IMPLEMENTED
     where backward raises; `promote`
     is "same" or "float" (integers are computed in the default floating type); `result` fixes the
-    result's type; `reference` is the same function on NumPy float64 arrays; `domain` the interval
+    result's type; with `bounds` a Python number has to fit the type, else integers wrap around; with `no_bool` bools are refused;
+    `reference` is the same function on NumPy float64 arrays; `domain` the interval
     where the tests sample.
     """
     code = forward.__code__
@@ -240,6 +251,8 @@ def pointwise(
             domain,
             method,
             inplace and result is None,
+            bounds=bounds,
+            no_bool=no_bool,
         )
     )
 

@@ -38,7 +38,7 @@ def grain_of(n, inner):
 
 
 def short_softmax(x, y, tmp, lo, hi, n, log_of):
-    block = BLOCK // n
+    block = BLOCK // max(1, n)
     for first in range(lo, hi, block):
         rows = min(block, hi - first)
         for r in range(rows):
@@ -228,7 +228,7 @@ def log_softmax_dx_kernel(f, lo, hi):
                 for c in range(width):
                     put(gx, q + c, g[q + c] - exp(y[q + c]) * tmp[c], acc)
     elif n <= SHORT:
-        block = BLOCK // n
+        block = BLOCK // max(1, n)
         for first in range(lo, hi, block):
             rows = min(block, hi - first)
             start = first * n

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import api
-from .optimizer import Numbers, Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
+from .optimizer import Numbers, Optimizer, ParamsT, Update, check_flags, run_updates, scalar, take_back
 
 __all__ = ["Adam", "AdamW"]
+
+STATE = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
 def _numbers(group: dict[str, Any]) -> tuple[float, ...]:
@@ -120,33 +122,40 @@ class Adam(Optimizer):
             with api.enable_grad():
                 loss = closure()
         state = self.state
-        for group in self.param_groups:
-            amsgrad = group["amsgrad"]
-            columns: tuple[list[api.Tensor], ...] = tuple([] for _ in range(6 if amsgrad else 5))
-            params, grads, means, squares = columns[:4]
-            steps = columns[-1]
-            for p in group["params"]:
-                grad = p.grad
-                if grad is None:
-                    continue
-                own = state[p]
-                if not own:
-                    own["step"] = api.zeros((), dtype=api.float32)
-                    own["exp_avg"] = api.zeros_like(p)
-                    own["exp_avg_sq"] = api.zeros_like(p)
+        updates: list[Update] = []
+        made: list[tuple[api.Tensor, tuple[str, ...]]] = []
+        try:
+            for group in self.param_groups:
+                amsgrad = group["amsgrad"]
+                columns: tuple[list[api.Tensor], ...] = tuple([] for _ in range(6 if amsgrad else 5))
+                params, grads, means, squares = columns[:4]
+                steps = columns[-1]
+                for p in group["params"]:
+                    grad = p.grad
+                    if grad is None:
+                        continue
+                    own = state[p]
+                    if not own:
+                        made.append((p, STATE))
+                        own["step"] = api.zeros((), dtype=api.float32)
+                        own["exp_avg"] = api.zeros_like(p)
+                        own["exp_avg_sq"] = api.zeros_like(p)
+                        if amsgrad:
+                            own["max_exp_avg_sq"] = api.zeros_like(p)
+                    params.append(p)
+                    grads.append(grad)
+                    means.append(own["exp_avg"])
+                    squares.append(own["exp_avg_sq"])
                     if amsgrad:
-                        own["max_exp_avg_sq"] = api.zeros_like(p)
-                params.append(p)
-                grads.append(grad)
-                means.append(own["exp_avg"])
-                squares.append(own["exp_avg_sq"])
-                if amsgrad:
-                    columns[4].append(own["max_exp_avg_sq"])
-                steps.append(own["step"])
-            if params:
-                multi_tensor_update(
-                    "adam_amsgrad" if amsgrad else "adam", columns, AMSGRAD if amsgrad else PLAIN, group
-                )
+                        columns[4].append(own["max_exp_avg_sq"])
+                    steps.append(own["step"])
+                if params:
+                    name = "adam_amsgrad" if amsgrad else "adam"
+                    updates.append((name, columns, AMSGRAD if amsgrad else PLAIN, group))
+            run_updates(updates)
+        except BaseException:
+            take_back(state, made)
+            raise
         return loss
 
 

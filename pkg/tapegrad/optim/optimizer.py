@@ -233,7 +233,7 @@ class Optimizer:
         """Take over a state dict; parameters are matched by their order.
 
         Values are copied and cast to the parameter's dtype, except `step`. ValueError if the
-        groups do not match; then nothing is changed.
+        groups do not match. Nothing is changed if anything is wrong.
         """
         groups = self.param_groups
         saved = deepcopy(state_dict["param_groups"])
@@ -255,7 +255,13 @@ class Optimizer:
             new["params"] = group["params"]
             if "param_names" in group:
                 new.setdefault("param_names", group["param_names"])
-        self.__setstate__({"state": state, "param_groups": saved})
+        before = dict(self.__dict__, defaults=dict(self.defaults))
+        try:
+            self.__setstate__({"state": state, "param_groups": saved})
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
 
 def _params_of(groups: list[dict[str, Any]]) -> Iterator[Any]:
@@ -313,29 +319,73 @@ class Numbers:
         return None if numbers is None else numbers + self._more
 
 
-def multi_tensor_update(
-    name: str, columns: tuple[list[api.Tensor], ...], numbers: Numbers, group: dict[str, Any]
-) -> None:
-    """Run the update kernel `name` over all tensors of a group at once (see ops/optimizer.py).
+Update = tuple[str, tuple[list[api.Tensor], ...], Numbers, dict[str, Any]]  # kernel, tensors, numbers of a group
+
+
+def run_updates(updates: list[Update]) -> None:
+    """Run update kernels, each over all tensors of a group at once (see ops/optimizer.py): all or none.
 
     The native call refuses (returns False, nothing done) where the tensors differ in dtype or are
-    not contiguous; such groups go one parameter at a time through contiguous copies.
+    not contiguous; such groups go one parameter at a time through contiguous copies. RuntimeError
+    where a gradient or the state does not fit its parameter; then no tensor was changed.
     """
-    params = numbers(group)
-    assert params is not None
-    note_update(numbers, group)
-    if api._multi_tensor_update(name, columns, params) is not False:
-        return
+    calls = []
+    for name, columns, numbers, group in updates:
+        params = numbers(group)
+        assert params is not None
+        calls.append((name, columns, params))
+    if len(calls) > 1:  # of one alone the call itself says whether it can be done
+        for call in calls:
+            if api._multi_tensor_update(*call, only_check=True) is False:
+                _one_by_one(*call, only_check=True)
+    for call, (_, _, numbers, group) in zip(calls, updates, strict=True):
+        note_update(numbers, group)
+        if api._multi_tensor_update(*call) is False:
+            if len(calls) == 1:
+                _one_by_one(*call, only_check=True)
+            _one_by_one(*call, update=(numbers, group))
+
+
+def _one_by_one(
+    name: str,
+    columns: tuple[list[api.Tensor], ...],
+    params: tuple[float, ...],
+    only_check: bool = False,
+    update: tuple[Numbers, dict[str, Any]] | None = None,
+) -> None:
     from ..ops.optimizer import UPDATES
 
     writes = UPDATES[name].writes
+    counts = UPDATES[name].columns[-1] == "step"
     with api.no_grad():
         for row in zip(*columns, strict=True):
+            for t in row[1 : -1 if counts else None]:
+                if t.shape != row[0].shape:
+                    _shapes_differ(row[0], t)
             dense = [t if t.is_contiguous() else t.contiguous() for t in row]
-            note_update(numbers, group)
-            if api._multi_tensor_update(name, tuple([t] for t in dense), params) is False:
+            if update is not None:
+                note_update(*update)
+            if api._multi_tensor_update(name, tuple([t] for t in dense), params, only_check) is False:
                 kinds = ", ".join(str(t.dtype) for t in row)
-                raise TypeError(f"optimizer update {name} cannot mix these dtypes: {kinds}")
+                raise RuntimeError(f"optimizer update {name} cannot mix these dtypes: {kinds}")
             for original, copy, written in zip(row, dense, writes, strict=True):
-                if written and copy is not original:
+                if written and copy is not original and not only_check:
                     original.copy_(copy)
+
+
+def _shapes_differ(param: api.Tensor, t: api.Tensor) -> None:
+    """PyTorch's error of adding the two, or one that names both shapes where they would broadcast."""
+    param.detach() + t.detach()
+    raise RuntimeError(
+        f"the shape {list(t.shape)} of a gradient or of optimizer state does not match the parameter's {list(param.shape)}"
+    )
+
+
+def take_back(state: dict[Any, Any], made: list[tuple[api.Tensor, tuple[str, ...]]]) -> None:
+    """After a step that failed: the entries of the state that it had made, out again."""
+    for param, keys in made:
+        own = state[param]
+        for key in keys:
+            own.pop(key, None)
+        if not own:
+            del state[param]

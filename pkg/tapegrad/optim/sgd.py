@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import api
-from .optimizer import Numbers, Optimizer, ParamsT, check_flags, multi_tensor_update, scalar
+from .optimizer import Numbers, Optimizer, ParamsT, Update, check_flags, run_updates, scalar, take_back
 
 __all__ = ["SGD"]
 
@@ -106,22 +106,31 @@ class SGD(Optimizer):
         if closure is not None:
             with api.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            if group["momentum"] != 0:
-                self._step_momentum(group)
-                continue
-            params = []
-            grads = []
-            for p in group["params"]:
-                grad = p.grad
-                if grad is not None:
-                    params.append(p)
-                    grads.append(grad)
-            if params:
-                multi_tensor_update("sgd", (params, grads), PLAIN, group)
+        updates: list[Update] = []
+        made: list[tuple[api.Tensor, tuple[str, ...]]] = []
+        try:
+            for group in self.param_groups:
+                if group["momentum"] != 0:
+                    self._plan_momentum(group, updates, made)
+                    continue
+                params = []
+                grads = []
+                for p in group["params"]:
+                    grad = p.grad
+                    if grad is not None:
+                        params.append(p)
+                        grads.append(grad)
+                if params:
+                    updates.append(("sgd", (params, grads), PLAIN, group))
+            run_updates(updates)
+        except BaseException:
+            take_back(self.state, made)
+            raise
         return loss
 
-    def _step_momentum(self, group: dict[str, Any]) -> None:
+    def _plan_momentum(
+        self, group: dict[str, Any], updates: list[Update], made: list[tuple[api.Tensor, tuple[str, ...]]]
+    ) -> None:
         later: tuple[list[api.Tensor], ...] = ([], [], [])
         first: tuple[list[api.Tensor], ...] = ([], [], [])
         state = self.state
@@ -133,11 +142,12 @@ class SGD(Optimizer):
             buffer = own.get("momentum_buffer")
             params, grads, buffers = later if buffer is not None else first
             if buffer is None:
+                made.append((p, ("momentum_buffer",)))
                 buffer = own["momentum_buffer"] = api.empty_like(p)
             params.append(p)
             grads.append(grad)
             buffers.append(buffer)
         if later[0]:
-            multi_tensor_update("sgd_momentum", later, LATER, group)
+            updates.append(("sgd_momentum", later, LATER, group))
         if first[0]:
-            multi_tensor_update("sgd_momentum", first, FIRST, group)
+            updates.append(("sgd_momentum", first, FIRST, group))

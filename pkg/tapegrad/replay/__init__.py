@@ -1,5 +1,10 @@
 """Replay: a step recorded once and run as one native call."""
 
-from .compile import CompiledFunction, compile
+from .. import native
+from . import _machine
+from .compiled import CompiledFunction, CompiledModule, Counters, compile
 
-__all__ = ["CompiledFunction", "compile"]
+__all__ = ["CompiledFunction", "CompiledModule", "Counters", "compile"]
+
+_machine.set_hook("run_parallel", native.run_parallel)
+native.threads.when_changed(lambda n: _machine.set_hook("n_threads", n))

@@ -4,22 +4,31 @@ A guard remembers the entries of dicts and lists by identity, in order, so that 
 comparison per entry. What differs is then looked at again in Python (`guards.py`).
 """
 
-from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 
-cdef class Snapshot:
-    """The entries of dicts and lists as they were, and closure cells as one-element lists."""
-    cdef list containers
-    cdef PyObject** entries             # owned references: key and value per dict entry, value per list entry
-    cdef int64_t n_entries
-    cdef int64_t* first                 # of each container, and one more
-    cdef int64_t n
+cdef extern from "Python.h":
+    # Without counting references: nothing here lets go of the lock.
+    Py_ssize_t dict_size "PyDict_GET_SIZE"(PyObject* d) noexcept
+    int dict_next "PyDict_Next"(PyObject* d, Py_ssize_t* place, PyObject** key, PyObject** value) noexcept
+    Py_ssize_t list_size "PyList_GET_SIZE"(PyObject* o) noexcept
+    PyObject* list_item "PyList_GET_ITEM"(PyObject* o, Py_ssize_t i) noexcept
+    PyObject* cell_item "PyCell_GET"(PyObject* cell) noexcept
 
-    def __cinit__(self, list containers):
+cdef enum:
+    DICT = 0
+    LIST = 1
+    CELL = 2
+
+
+cdef class Snapshot:
+    """The entries of dicts and lists as they were, what closure cells held, and single names of namespaces."""
+
+    def __cinit__(self, list containers, list looked_up):
         cdef int64_t at = 0, k
         cdef Py_ssize_t place
         cdef PyObject* key
@@ -30,12 +39,16 @@ cdef class Snapshot:
             at += 2 * len(container) if isinstance(container, dict) else cell_size(container)
         self.first = <int64_t*>calloc(<size_t>(self.n + 1), 8)
         self.entries = <PyObject**>calloc(<size_t>(at + 1), sizeof(PyObject*))
-        if self.first == NULL or self.entries == NULL:
+        self.held = <PyObject**>calloc(<size_t>(self.n + 1), sizeof(PyObject*))
+        self.kinds = <char*>calloc(<size_t>(self.n + 1), 1)
+        if self.first == NULL or self.entries == NULL or self.held == NULL or self.kinds == NULL:
             raise MemoryError("no memory for the guards of a compiled program")
         at = 0
         for k in range(self.n):
             container = containers[k]
             self.first[k] = at
+            self.held[k] = <PyObject*>container
+            self.kinds[k] = DICT if isinstance(container, dict) else LIST if isinstance(container, list) else CELL
             if isinstance(container, dict):
                 place = 0
                 while PyDict_Next(container, &place, &key, &value):
@@ -51,6 +64,9 @@ cdef class Snapshot:
                 at += 1
         self.first[self.n] = at
         self.n_entries = at
+        self.spaces = [space for space, _ in looked_up]
+        self.names = [name for _, name in looked_up]
+        self.values = [space.get(name) for space, name in looked_up]
 
     cdef void keep(self, int64_t at, PyObject* o) noexcept:
         if o != NULL:
@@ -64,36 +80,61 @@ cdef class Snapshot:
                 Py_XDECREF(self.entries[k])
         free(self.entries)
         free(self.first)
+        free(self.held)
+        free(self.kinds)
 
     cdef int64_t differs(self, int64_t start):
         """The first container from `start` on that differs, or -1."""
-        cdef int64_t k, at
-        cdef Py_ssize_t place, n
+        cdef int64_t k, at, last
+        cdef Py_ssize_t place
         cdef PyObject* key
         cdef PyObject* value
-        cdef object container
+        cdef PyObject* container
         for k in range(start, self.n):
-            container = <object>PyList_GET_ITEM(self.containers, k)
+            container = self.held[k]
             at = self.first[k]
-            if isinstance(container, dict):
-                if 2 * PyDict_Size(container) != self.first[k + 1] - at:
+            last = self.first[k + 1]
+            if self.kinds[k] == DICT:
+                if 2 * dict_size(container) != last - at:
                     return k
                 place = 0
-                while PyDict_Next(container, &place, &key, &value):
+                while at < last and dict_next(container, &place, &key, &value):
                     if key != self.entries[at] or value != self.entries[at + 1]:
                         return k
                     at += 2
-            elif isinstance(container, list):
-                n = PyList_GET_SIZE(container)
-                if n != self.first[k + 1] - at:
+            elif self.kinds[k] == LIST:
+                if list_size(container) != last - at:
                     return k
-                for place in range(n):
-                    if PyList_GET_ITEM(container, place) != self.entries[at]:
+                for place in range(last - at):
+                    if list_item(container, place) != self.entries[at + place]:
                         return k
-                    at += 1
-            elif cell_value(container) != self.entries[at]:
+            elif cell_item(container) != self.entries[at]:
                 return k
         return -1
+
+    cdef bint unchanged(self):
+        """Whether everything is the very object that it was."""
+        cdef Py_ssize_t k
+        cdef PyObject* value
+        for k in range(PyList_GET_SIZE(self.spaces)):
+            value = PyDict_GetItem(<object>PyList_GET_ITEM(self.spaces, k), <object>PyList_GET_ITEM(self.names, k))
+            if value != PyList_GET_ITEM(self.values, k) and not (
+                    value == NULL and <object>PyList_GET_ITEM(self.values, k) is None):
+                return False
+        return self.differs(0) < 0
+
+    def changed_names(self):
+        """(name, value before, value now) of the single names that differ."""
+        found = []
+        for space, name, value in zip(self.spaces, self.names, self.values):
+            now = space.get(name)
+            if now is not value:
+                found.append((name, value, now))
+        return found
+
+    def accept_names(self):
+        """Takes what the single names stand for now for what they stood for."""
+        self.values = [space.get(name) for space, name in zip(self.spaces, self.names)]
 
     def first_difference(self, int64_t start=0):
         """The index of the first container from `start` on that differs, or -1."""

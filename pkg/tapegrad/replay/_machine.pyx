@@ -14,14 +14,14 @@ from libc.string cimport memcpy
 
 from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
-from tapegrad._tensor cimport Tensor, edge_of, tensor_over
+from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.tape._execute cimport blas_table
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
+from tapegrad.tape._copies cimport record_copy_in, record_copy_out
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, op_row, record, record_extend, record_new, record_release, record_retain, segments,
+    ext_edges, extension, kernel_t, record, record_extend, record_extended, record_new,
+    record_obj, record_refs, record_release, record_retain, record_save, record_set_edge, record_set_ptr, segments,
 )
-
-from tapegrad import _tensor
 
 cdef extern from *:
     """
@@ -85,13 +85,18 @@ def blas_address():
 
 # ---------------------------------------------------------------- looking at tensors
 
+cdef Storage* root_of(Storage* st) noexcept:
+    """The storage whose memory this one shows."""
+    while st.bucket < 0 and st.parent != NULL:
+        st = st.parent
+    return st
+
+
 def memory_of(Tensor t not None):
     """(storage, start and bytes of the memory behind it, address of the first element, end of the last)."""
-    cdef Storage* root = t.st
+    cdef Storage* root = root_of(t.st)
     cdef int64_t last = 0, first = <int64_t><uintptr_t>t.data_
     cdef int d
-    while root.parent != NULL:
-        root = root.parent
     for d in range(t.ndim_):
         last += (t.shape_[d] - 1) * t.strides_[d]
     return (<int64_t><uintptr_t>t.st, <int64_t><uintptr_t>root.ptr, root.nbytes, first,
@@ -116,27 +121,73 @@ def layout_of(Tensor t not None):
 
 
 def record_words(int64_t i):
-    """The words of a record, those of its extension block or None, the block's storage or 0, and where numbers lie."""
+    """A copy of a record (COPY_WORDS), of its extension block or None, and where numbers among the inputs lie."""
     cdef int64_t* r = record(i)
+    cdef int64_t words[COPY_WORDS]
     cdef int64_t* ext
     cdef int64_t n
-    words = (<char*>r)[:REC_WORDS * 8]
-    if r[REC_EXT] == 0:
-        return words, None, 0, <int64_t><uintptr_t>r
+    record_copy_out(r, words)
+    copy = (<char*>words)[:COPY_WORDS * 8]
+    if not record_extended(r):
+        return copy, None, <int64_t><uintptr_t>(r + REC_PARAM)
     ext = extension(r)
     n = EXT_BODY + ((ext[EXT_PARAMS] + 7) >> 3) + ext[EXT_WORDS] + ext[EXT_EDGES]
-    return words, (<char*>ext)[:n * 8], r[REC_EXT], <int64_t><uintptr_t>ext
+    return copy, (<char*>ext)[:n * 8], <int64_t><uintptr_t>ext
 
 
 def is_record(int64_t i):
     """Whether record i is alive."""
-    return segments[i >> SEGMENT_SHIFT] != NULL and record(i)[REC_REFS] > 0
+    return segments[i >> SEGMENT_SHIFT] != NULL and record_refs(record(i)) > 0
 
 
 def record_object(int64_t i):
     """What Python hangs on record i: its gradient, its Hooks, or None."""
-    cdef int64_t* r = record(i)
-    return None if r[REC_OBJ] == 0 else <object><PyObject*><uintptr_t>r[REC_OBJ]
+    cdef int64_t held = record_obj(record(i))
+    return None if held == 0 else <object><PyObject*><uintptr_t>held
+
+
+def gradient_of(Tensor leaf not None):
+    """The gradient of a leaf, or None, whatever captures listen."""
+    return gradient_at(leaf)
+
+
+def read_memory(Tensor t not None):
+    """All bytes of the memory behind a tensor."""
+    cdef Storage* root = root_of(t.st)
+    return root.ptr[:root.nbytes]
+
+
+def write_memory(Tensor t not None, bytes data, int64_t version):
+    """Puts back what `read_memory` gave, and the version; ValueError if the tensor has other memory now."""
+    cdef Storage* root = root_of(t.st)
+    if root.nbytes != len(data):
+        raise ValueError("the tensor has other memory now")
+    memcpy(root.ptr, PyBytes_AS_STRING(data), <size_t>root.nbytes)
+    t.st.version = version
+
+
+def read_tensor(Tensor t not None):
+    """The elements of a tensor in row-major order, as bytes."""
+    cdef int64_t size = itemsizes[t.dt], k, at
+    cdef int d
+    cdef int64_t index[MAX_DIMS]
+    cdef bytearray out
+    if t.contig:
+        return t.data_[:t.numel_ * size]
+    out = bytearray(t.numel_ * size)
+    for d in range(t.ndim_):
+        index[d] = 0
+    for k in range(t.numel_):
+        at = 0
+        for d in range(t.ndim_):
+            at += index[d] * t.strides_[d]
+        memcpy(<char*>out + k * size, t.data_ + at * size, <size_t>size)
+        for d in range(t.ndim_ - 1, -1, -1):
+            index[d] += 1
+            if index[d] < t.shape_[d]:
+                break
+            index[d] = 0
+    return bytes(out)
 
 
 def plan_call(int64_t address, bytes frame, words, params, table, int64_t table_word):
@@ -251,13 +302,13 @@ cdef class Stamp:
     argument. `saved` are (slot, base or -1, tensor from outside or None, offset, version); slot 4 is the
     second result.
     """
-    cdef int64_t words[REC_WORDS]
+    cdef int64_t words[COPY_WORDS]
     cdef bytes ext
     cdef tuple edges
     cdef tuple saved
 
     def __init__(self, bytes words, ext, tuple edges, tuple saved):
-        memcpy(self.words, PyBytes_AS_STRING(words), REC_WORDS * 8)
+        memcpy(self.words, PyBytes_AS_STRING(words), COPY_WORDS * 8)
         self.ext = ext
         self.edges = edges
         self.saved = saved
@@ -270,33 +321,6 @@ cdef class Machine:
     `tables`, base, offset) flattened; `bases`, one (source, number or bytes, written) each; `keep`, whatever
     the addresses in the code point into. The rest is set attribute by attribute before the first run.
     """
-    cdef int64_t* code
-    cdef int64_t n
-    cdef int64_t* spots                 # address to patch, base, offset
-    cdef int64_t n_spots
-    cdef int64_t n_bases
-    cdef int64_t* base_source
-    cdef int64_t* base_number           # which argument or leaf; bytes of a fresh storage
-    cdef int64_t* base_bytes
-    cdef int64_t* base_written
-    cdef int64_t* base_version          # times it is changed: the version of a fresh storage, else added
-    cdef int64_t* base_address
-    cdef Storage** base_storage
-    cdef int64_t n_fresh
-    cdef object keep
-    cdef readonly bint busy
-    cdef public bint timed
-    cdef public tuple guarded           # of Guarded: tensors whose memory or history the program uses
-    cdef public tuple leaves            # tensors whose gradients it looks at or puts
-    cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
-    cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
-    cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
-    cdef public tuple bumps             # (tensor, count): versions of tensors from outside
-    cdef public tuple stamps
-    cdef public object result
-    cdef public tuple written_ranges    # (start, end) of written memory from outside
-    cdef public object fail             # called with (instruction, status, two details): raises
-    cdef public tuple locks             # of generators that are drawn from
 
     def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
         cdef int64_t k
@@ -331,20 +355,34 @@ cdef class Machine:
             self.base_bytes[k] = nbytes
             self.base_written[k] = written
             self.base_version[k] = version
+            if written and source != B_FRESH:
+                self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
-        self.written_ranges = self.locks = ()
+        self.locks = ()
 
     def __dealloc__(self):
         free(self.code)
         free(self.spots)
         free(self.base_source)
         free(self.base_storage)
+        free(self.ranges)
+
+    def set_written(self, ranges):
+        """The (start, end) of memory from outside that the program writes."""
+        cdef int64_t k
+        self.ranges = <int64_t*>calloc(<size_t>(2 * len(ranges) + 1), 8)
+        if self.ranges == NULL:
+            raise MemoryError("no memory for a compiled program")
+        for k, (start, end) in enumerate(ranges):
+            self.ranges[2 * k] = start
+            self.ranges[2 * k + 1] = end
+        self.n_ranges = len(ranges)
 
     # ------------------------------------------------ before a run
 
     cdef bint fits(self, tuple arguments) except -1:
         """Whether the tensors from outside, the gradients and the memory of the arguments are as recorded."""
-        cdef int64_t k, j, lo, hi, n
+        cdef int64_t k, n
         cdef Guarded g
         cdef Tensor t
         cdef object held
@@ -374,35 +412,39 @@ cdef class Machine:
                 if t.dt != (<Tensor>self.leaves[self.base_number[k]]).dt:
                     return False
                 self.base_address[k] = <int64_t><uintptr_t>t.data_
-        # Memory that the program writes must not be what it knows under another name.
+        return not self.overlapping()
+
+    cdef bint overlapping(self) except -1:
+        """Whether memory that the program writes is also what it knows under another name."""
+        cdef int64_t k, j, lo, hi
+        cdef Guarded g
         for k in range(self.n_bases):
             if self.base_source[k] == B_FRESH or self.base_bytes[k] == 0:
                 continue
             lo = self.base_address[k]
             hi = lo + self.base_bytes[k]
-            for start, end in self.written_ranges:
-                if lo < <int64_t>end and <int64_t>start < hi:
-                    return False
+            for j in range(self.n_ranges):
+                if lo < self.ranges[2 * j + 1] and self.ranges[2 * j] < hi:
+                    return True
             for j in range(k):
                 if self.base_source[j] == B_FRESH or not (self.base_written[k] or self.base_written[j]):
                     continue
                 if lo < self.base_address[j] + self.base_bytes[j] and self.base_address[j] < hi:
-                    return False
-        for g in self.guarded if self.any_written() else ():
+                    return True
+        if not self.lends:
+            return False
+        for g in self.guarded:
             lo = <int64_t><uintptr_t>g.tensor.st.ptr
             hi = lo + g.tensor.st.nbytes
             for k in range(self.n_bases):
                 if self.base_written[k] and self.base_source[k] != B_FRESH:
                     if lo < self.base_address[k] + self.base_bytes[k] and self.base_address[k] < hi:
-                        return False
-        return True
-
-    cdef bint any_written(self):
-        cdef int64_t k
-        for k in range(self.n_bases):
-            if self.base_written[k] and self.base_source[k] != B_FRESH:
-                return True
+                        return True
         return False
+
+    def fits_now(self, tuple arguments):
+        """Whether a run with these arguments would go through."""
+        return self.fits(arguments)
 
     def run(self, tuple arguments):
         """Runs the program with these tensors as arguments.
@@ -587,12 +629,13 @@ cdef class Machine:
             if leaf.rec >= 0:
                 leaf.grad = None
         elif isinstance(state, TensorPlan):
-            _tensor.put_gradient(leaf, self.make(<TensorPlan>state, arguments, records))
+            put_grad(leaf, self.make(<TensorPlan>state, arguments, records))
         elif state is not None:
             leaf.grad = state
         return 0
 
-    cdef Tensor make(self, TensorPlan p, tuple arguments, list records):
+    cdef Tensor make(self, object plan, tuple arguments, list records):
+        cdef TensorPlan p = <TensorPlan>plan
         cdef Tensor t, over
         cdef Storage* st
         cdef int64_t i
@@ -639,11 +682,7 @@ cdef class Machine:
         for s in self.stamps:
             i = record_new()
             r = record(i)
-            seq = r[REC_SEQ]
-            memcpy(r, s.words, REC_WORDS * 8)
-            r[REC_SEQ] = seq
-            r[REC_REFS] = 1
-            r[REC_EXT] = 0
+            record_copy_in(r, s.words)
             made.append(i)
             ext = NULL
             if s.ext is not None:
@@ -662,7 +701,7 @@ cdef class Machine:
                 if s.ext is not None and ext[EXT_EDGES] > 0:
                     ext_edges(ext)[<int64_t>number] = e
                 else:
-                    r[REC_EDGE + <int64_t>number] = e
+                    record_set_edge(r, <int64_t>number, e)
             for slot_, base_, outside, offset, version in s.saved:
                 slot = slot_
                 base = base_
@@ -677,16 +716,12 @@ cdef class Machine:
                 if slot == 4:
                     ext[EXT_AUX] = <int64_t><uintptr_t>st
                     continue
-                r[REC_SAVED + slot] = <int64_t><uintptr_t>st
-                r[REC_PTR + slot] = address
-                r[REC_VERSIONS + (slot >> 1)] |= ((st.version - <int64_t>version) & 0x7FFFFFFF) << (32 * (slot & 1))
-            for slot in range(3):
-                # A number among the inputs lies in the record itself or in its extension block.
-                if (r[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + slot)) & 1:
-                    if ext != NULL:
-                        r[REC_PTR + slot] = <int64_t><uintptr_t>ext + s.words[REC_PTR + slot]
-                    else:
-                        r[REC_PTR + slot] = <int64_t><uintptr_t>r + s.words[REC_PTR + slot]
+                record_save(r, slot, st, address, st.version - <int64_t>version)
+            if ext != NULL:
+                for slot in range(3):
+                    # A number among the inputs that lies in the extension block.
+                    if (s.words[COPY_FLAGS] >> (FLAG_SCALAR_SHIFT + slot)) & 1:
+                        record_set_ptr(r, slot, <int64_t><uintptr_t>ext + s.words[COPY_PTR + slot])
         return made
 
 
@@ -698,6 +733,13 @@ cdef class Rebuild:
     def __init__(self, make, parts):
         self.make = make
         self.parts = parts
+
+
+cdef inline int put_grad(Tensor leaf, object value) except -1:
+    if leaf.rec < 0:
+        leaf_record(leaf, leaf.requires)
+    set_grad(leaf.rec, value)
+    return 0
 
 
 cdef class Arena:
@@ -734,9 +776,9 @@ cdef object gradient_at(Tensor leaf):
     if leaf.rec < 0:
         return None
     r = record(leaf.rec)
-    if r[REC_OBJ] == 0:
+    if record_obj(r) == 0:
         return None
-    held = <object><PyObject*><uintptr_t>r[REC_OBJ]
+    held = <object><PyObject*><uintptr_t>record_obj(r)
     if isinstance(held, Tensor):
         return held
     return held.grad

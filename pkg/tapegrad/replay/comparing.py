@@ -9,6 +9,8 @@ from .program import CONSTANT, OUTSIDE, Buffer, Program, Step
 
 __all__ = ["difference"]
 
+PLAIN = (int, float, complex, str, bytes, bool, type(None))
+
 
 def difference(a: Program, b: Program) -> tuple[str, Any] | None:
     """What differs, with the line where it can be told; None if nothing does."""
@@ -49,9 +51,11 @@ def alike(x: Any, y: Any) -> bool:
         return bool(x.number == y.number)
     if hasattr(x, "parts"):
         return alike(x.parts, y.parts)
-    if isinstance(x, float) and x != x and y != y:
-        return True
-    return bool(x == y)
+    if isinstance(x, frozenset):
+        return bool(x == y)
+    if not isinstance(x, PLAIN):
+        return False  # tensors and objects: only the same one is alike
+    return bool(x == y) or (x != x and y != y)
 
 
 def differing(x: Step, y: Step, a: Program, b: Program) -> str | None:

@@ -7,12 +7,15 @@ optimizer's hyperparameter that the program reads from a cell, is no difference.
 
 from __future__ import annotations
 
+import dis
+import functools
 import sys
 import types
 from collections.abc import Iterable
 from typing import Any
 
 from .._tensor import Tensor
+from ._call import Caller
 from ._guards import Snapshot
 
 __all__ = ["Guards", "Reach"]
@@ -29,6 +32,7 @@ class Reach:
         self.containers: list[Any] = []
         self.paths: list[str] = []
         self.tensors: dict[int, tuple[Tensor, str]] = {}
+        self.names: list[tuple[dict[str, Any], str]] = []  # single names of namespaces
         self.groups: dict[int, Any] = {}  # id of a parameter group -> its optimizer
         self.objects: list[Any] = []
         self._seen: set[int] = set()
@@ -50,6 +54,8 @@ class Reach:
     def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
         if isinstance(o, types.FunctionType):
             return self._function(o, name)
+        if isinstance(o, Caller):  # compiled itself: what counts is what it calls
+            return [(o.fn, name)]
         if isinstance(o, types.MethodType):
             return [(o.__self__, name.rpartition(".")[0] or name), (o.__func__, name)]
         if isinstance(o, types.CellType):
@@ -87,7 +93,7 @@ class Reach:
                 found += [(v, f"{name}.{k}") for k, v in value.items()]
             else:
                 found.append((value, f"{name}.{key}"))
-        method = getattr(type(o), "forward", None) or getattr(type(o), "__call__", None)
+        method = getattr(type(o), "forward", None) or vars(type(o)).get("__call__")
         if isinstance(method, types.FunctionType) and not of_library(method):
             found.append((method, name))
         return found
@@ -98,16 +104,13 @@ class Reach:
         found: list[tuple[Any, str]] = []
         for cell_name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             found.append((cell, cell_name))
-        names = {n for code in codes_of(f.__code__) for n in code.co_names}
-        used = [n for n in names if n in f.__globals__]
+        used = [n for n in globals_of(f.__code__) if n in f.__globals__]
         for n in sorted(used):
             value = f.__globals__[n]
             found.append((value, n))
         # The whole of a module's globals would be too much: just the names that the code uses.
         if used:
-            view = Globals(f.__globals__, sorted(used))
-            self.containers.append(view)
-            self.paths.append(name)
+            self.names += [(f.__globals__, n) for n in sorted(used)]
         for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
             found.append((default, name))
         return found
@@ -117,20 +120,11 @@ class Reach:
         self.paths.append(name)
 
 
-class Globals:
-    """The globals that a function's code names."""
-
-    def __init__(self, namespace: dict[str, Any], names: list[str]) -> None:
-        self.namespace = namespace
-        self.names = names
-        self.values = [namespace.get(n) for n in names]
-
-    def changed(self) -> list[tuple[str, Any, Any]]:
-        get = self.namespace.get
-        return [(n, v, now) for n, v in zip(self.names, self.values, strict=True) if (now := get(n)) is not v]
-
-    def accept(self) -> None:
-        self.values = [self.namespace.get(n) for n in self.names]
+@functools.cache
+def globals_of(code: types.CodeType) -> tuple[str, ...]:
+    """The global names that a function's code, or a function defined in it, loads."""
+    loads = (i for c in codes_of(code) for i in dis.get_instructions(c) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return tuple(sorted({i.argval for i in loads}))
 
 
 def codes_of(code: types.CodeType) -> list[types.CodeType]:
@@ -167,22 +161,19 @@ class Guards:
     """
 
     def __init__(self, reach: Reach) -> None:
-        native = [(c, p) for c, p in zip(reach.containers, reach.paths, strict=True) if not isinstance(c, Globals)]
-        self.snapshot = Snapshot([c for c, _ in native])
-        self.containers = [c for c, _ in native]
-        self.paths = [p for _, p in native]
-        self.globals = [c for c in reach.containers if isinstance(c, Globals)]
+        self.snapshot = Snapshot(reach.containers, reach.names)
+        self.containers = reach.containers
+        self.paths = reach.paths
         self.objects = reach.objects  # held, so that what is reached stays what it is
         self.cells: dict[int, frozenset[str]] = {}
         self.stale_cells = False
 
     def difference(self) -> str | None:
         """The name of something that is no longer what it was, or None."""
-        for view in self.globals:
-            for name, before, now in view.changed():
-                if not same(before, now):
-                    return name
-            view.accept()
+        for name, before, now in self.snapshot.changed_names():
+            if not same(before, now):
+                return str(name)
+        self.snapshot.accept_names()
         at = self.snapshot.first_difference()
         while at >= 0:
             name = self._really(at)

@@ -17,17 +17,16 @@ from .._layout import (
     FRAME_SCRATCH,
     FRAME_SCRATCH_BYTES,
     FRAME_STEP,
-    FRAME_WORDS,
     HEAVY_ELEMENTS,
     PARALLEL_ELEMENTS,
 )
 from ..ops.registry import kernel_error
 from . import _machine
 from .effects import Made
-from .planning import plan_arena
+from .planning import plan_memory
 from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 
-__all__ = ["lay_out"]
+__all__ = ["lay_out", "write_cells"]
 
 INSTRUCTION_WORDS, FRAME_AT = 32, 8
 ONE_CALL, THREADS, CHUNKS = 0, 1, 2
@@ -55,6 +54,16 @@ class Cells:
         self.numbers, self.group = update
         self.at = at
         self.count = count
+
+
+def write_cells(cells: list[Cells], memory: Any) -> bool:
+    """Puts the hyperparameters where the program reads them; False if it does not serve them."""
+    for cell in cells:
+        values = cell.numbers(cell.group)
+        if values is None or len(values) != cell.count:
+            return False
+        memory.write(cell.at, struct.pack(f"{len(values)}d", *values))
+    return True
 
 
 def calls(step: Step) -> tuple[int, int, int, int, int]:
@@ -96,20 +105,20 @@ def lay_out(program: Program) -> Any:
         if b.kind in SOURCES and b.number in touched:
             base_of[b.number] = len(bases)
             number = b.source if b.kind != FRESH else 0
-            count = program.effects.fresh_versions.get(b.number, 0) if b.kind == FRESH else versions.get((b.kind, b.source), 0)
+            counts, key = (program.effects.fresh_versions, b.number) if b.kind == FRESH else (versions, (b.kind, b.source))
+            count = counts.get(key, 0)
             bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
     for argument in needed_arguments(program):
         if not any(s == 1 and n == argument for s, n, *_ in bases):
             bases.append((1, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
     argument_base = {n: k for k, (s, n, *_) in enumerate(bases) if s == 1}
 
-    offsets, arena_bytes = plan_arena(program)
-    constants = {b.number: pool.add(b.source) for b in program.buffers.values() if b.kind == CONSTANT and b.number in touched}
+    plan = plan_memory(program)
+    offsets = plan.offsets
+    constants = {n: pool.add(b.source) for n, b in program.buffers.items() if b.kind == CONSTANT and n in touched}
     code: list[list[int]] = []
-    scratch = 0
     for i, step in enumerate(program.steps):
         items, grain, phases, mode, scratch_bytes = calls(step)
-        scratch = max(scratch, scratch_bytes)
         frame = list(step.frame)
         frame[FRAME_GRAIN], frame[FRAME_PHASES], frame[FRAME_SCRATCH_BYTES] = min(grain, 1 << 40), phases, scratch_bytes
         frame[FRAME_BLAS] = _machine.blas_address()
@@ -138,8 +147,8 @@ def lay_out(program: Program) -> Any:
             for n, operand in step.table.items():
                 place(program, base_of, spots, static, (where + 8 * n,), operand)
 
-    arena = _machine.Arena(max(arena_bytes, 1) + ALIGN)
-    scratch_memory = _machine.Arena(scratch + ALIGN)
+    arena = _machine.Arena(max(plan.arena, ALIGN))
+    scratch_memory = _machine.Arena(max(plan.scratch, ALIGN))
     memory = _machine.Arena(len(pool.data) + ALIGN)
 
     def address(o: Operand) -> int:
@@ -158,9 +167,10 @@ def lay_out(program: Program) -> Any:
             code[where // INSTRUCTION_WORDS][where % INSTRUCTION_WORDS] = address(operand)
     for i, word, where in pool_words:
         code[i][FRAME_AT + word] = memory.address + where
-    for i, step in enumerate(program.steps):
+    for i in range(len(code)):
         if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
-            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address
+            at = plan.scratch_offsets.get(i)
+            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address if at is None else arena.address + at
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
@@ -229,7 +239,9 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
     for at, leaf, storage in effects.events:
         if not storage:
             events.append((at, leaf, False))
-        elif storage in by_storage and isinstance(effects.exits[leaf], Made) and effects.exits[leaf].buffer == by_storage[storage]:
+            continue
+        put = effects.exits[leaf]
+        if storage in by_storage and isinstance(put, Made) and put.buffer == by_storage[storage]:
             events.append((at, leaf, exits[leaf]))
     machine.events = tuple(events)
     machine.bumps = tuple(outside_bumps)
@@ -253,7 +265,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
             if b.kind == OUTSIDE:
                 _, start, nbytes, _, _ = _machine.memory_of(b.source)
                 written.add((start, start + nbytes))
-    machine.written_ranges = tuple(written)
+    machine.set_written(tuple(written))
     ops = [step.op for step in program.steps]
 
     def fail(i: int, status: int, first: int, second: int) -> None:

@@ -2,20 +2,149 @@
 
 from __future__ import annotations
 
-from .program import INSIDE, Program
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-__all__ = ["plan_arena"]
+from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Program, Step
+
+__all__ = ["MemoryPlan", "plan_arena", "plan_memory"]
 
 ALIGN = 64
+WORTH = 16  # scratch takes part in the plan where that saves more than a sixteenth of it
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a program needs, in bytes, known before its first run; `compiled.memory()` shows it.
+
+    `unshared` is what the program's own buffers and one region of scratch would take side by side; `arena` and
+    `scratch` what they do take, from the first run to the program's end. `fresh` are results, gradients and
+    saved values, made anew by each run. `outside`, `arguments` and `gradients` are there before a run:
+    parameters, optimizer state, tensor arguments, and gradients that are added to. `offsets` say where
+    buffers lie in the arena, by number; `scratch_offsets` where a step's scratch does, by step, where it has
+    no region of its own.
+    """
+
+    unshared: int
+    arena: int
+    scratch: int
+    fresh: int
+    outside: int
+    arguments: int
+    gradients: int
+    offsets: dict[int, int] = field(repr=False, compare=False)
+    scratch_offsets: dict[int, int] = field(repr=False, compare=False)
+
+    @property
+    def peak(self) -> int:
+        """Bytes that a run holds beside what was there before it."""
+        return self.arena + self.scratch + self.fresh
+
+    @property
+    def total(self) -> int:
+        """Bytes that a run holds together with the tensors that it works on."""
+        return self.peak + self.outside + self.arguments + self.gradients
+
+    def __str__(self) -> str:
+        def mib(n: int) -> str:
+            return f"{n / 2**20:.2f} MiB"
+
+        return (
+            f"peak {mib(self.peak)}: arena {mib(self.arena)}, scratch {mib(self.scratch)}, results and gradients "
+            f"{mib(self.fresh)} (without sharing {mib(self.unshared + self.fresh)}); works on "
+            f"{mib(self.outside + self.arguments + self.gradients)}"
+        )
+
+
+@dataclass(frozen=True)
+class Block:
+    """Memory wanted from step `first` to step `last`; `key` is a buffer, or -1 - step for its scratch."""
+
+    key: int
+    first: int
+    last: int
+    nbytes: int
+
+
+def aligned(nbytes: int) -> int:
+    return max(nbytes + ALIGN - 1, ALIGN) // ALIGN * ALIGN
+
+
+def scratch_of(step: Step) -> int:
+    return step.plan[3] if step.plan is not None else 0
+
+
+def place(blocks: Iterable[Block]) -> tuple[dict[int, int], int]:
+    """Each block goes into the smallest gap among those alive with it that were placed before (best fit)."""
+    placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), by offset
+    offsets: dict[int, int] = {}
+    total = 0
+    for b in blocks:
+        size = aligned(b.nbytes)
+        at, best = 0, None
+        for start, end, first, last in placed:
+            if last < b.first or b.last < first:
+                continue
+            gap = start - at
+            if gap >= size and (best is None or gap < best[0]):
+                best = gap, at
+            at = max(at, end)
+        where = at if best is None else best[1]
+        offsets[b.key] = where
+        insort(placed, (where, where + size, b.first, b.last))
+        total = max(total, where + size)
+    return offsets, total
+
+
+def pack(blocks: list[Block]) -> tuple[dict[int, int], int]:
+    """The better of two orders: the largest first, or as they come alive."""
+    largest = place(sorted(blocks, key=lambda b: (-b.nbytes, b.first, b.key)))
+    in_order = place(sorted(blocks, key=lambda b: (b.first, -b.nbytes, b.key)))
+    return in_order if in_order[1] < largest[1] else largest
+
+
+def blocks_of(program: Program) -> list[Block]:
+    found = []
+    for number, (first, last) in program.lifetimes().items():
+        b = program.buffers[number]
+        if b.kind == INSIDE:
+            end = len(program.steps) if program.observed(number) else last
+            found.append(Block(number, first, end, b.nbytes))
+    return found
+
+
+def plan_memory(program: Program) -> MemoryPlan:
+    """Shares memory among the program's own buffers, and counts all it needs."""
+    own = blocks_of(program)
+    scratch = [Block(-1 - i, i, i, n) for i, s in enumerate(program.steps) if (n := scratch_of(s)) > 0]
+    region = max((aligned(b.nbytes) for b in scratch), default=0)
+    offsets, arena = pack(own)
+    unshared = sum(aligned(b.nbytes) for b in own) + region
+    if scratch:
+        # One region stays in the caches from step to step, so it is given up only for what counts.
+        together, total = pack(own + scratch)
+        if (arena + region - total) * WORTH > arena + region:
+            offsets, arena, region = together, total, 0
+    touched = set(program.lifetimes())
+
+    def bytes_of(kind: str) -> int:
+        return sum(b.nbytes for b in program.buffers.values() if b.kind == kind and b.number in touched)
+
+    return MemoryPlan(
+        unshared,
+        arena,
+        region,
+        sum(b.nbytes for b in program.buffers.values() if b.kind == FRESH),
+        bytes_of(OUTSIDE),
+        bytes_of(ARGUMENT),
+        bytes_of(GRADIENT),
+        {k: v for k, v in offsets.items() if k >= 0},
+        {-1 - k: v for k, v in offsets.items() if k < 0} if region == 0 else {},
+    )
 
 
 def plan_arena(program: Program) -> tuple[dict[int, int], int]:
     """(offset of each inside buffer, bytes of the arena)."""
-    offsets: dict[int, int] = {}
-    at = 0
-    for number in program.lifetimes():
-        b = program.buffers[number]
-        if b.kind == INSIDE:
-            offsets[number] = at
-            at += (b.nbytes + ALIGN - 1) // ALIGN * ALIGN
-    return offsets, at
+    plan = plan_memory(program)
+    return plan.offsets, plan.arena

@@ -14,6 +14,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .._layout import (
+    COPY_EDGE,
+    COPY_EXT,
+    COPY_FLAGS,
+    COPY_OBJ,
+    COPY_PTR,
+    COPY_REFS,
+    COPY_SAVED,
+    COPY_SEQ,
+    COPY_VERSIONS,
+    COPY_WORDS,
     EXT_AUX,
     EXT_BODY,
     EXT_EDGES,
@@ -30,16 +40,6 @@ from .._layout import (
     FRAME_WORDS,
     KIND_POINTWISE,
     KIND_STRUCTURED,
-    REC_EDGE,
-    REC_EXT,
-    REC_FLAGS,
-    REC_OBJ,
-    REC_PTR,
-    REC_REFS,
-    REC_SAVED,
-    REC_SEQ,
-    REC_VERSIONS,
-    REC_WORDS,
 )
 from .._tensor import Tensor
 from ..ops.optimizer import UPDATES
@@ -236,9 +236,8 @@ class Reader:
             self.position.append(len(steps))
             kind, line = entry[0], entry[-1]
             if kind == "kernel":
-                step = self._kernel(entry)
+                step = self._kernel(entry, generators.get(at))
                 step.update = updates.get(at)
-                step.generator = generators.get(at)
                 steps.append(step)
             elif kind == "copy":
                 _, out, source, nbytes, _ = entry
@@ -254,7 +253,7 @@ class Reader:
         self.buffers[b.number] = b
         return copy_step(out, Operand(b.number, 0), len(data), line)
 
-    def _kernel(self, entry: Any) -> Step:
+    def _kernel(self, entry: Any, generator: Any) -> Step:
         (_, op, role, layout, dt, address, items, raw, reads, writes, words, params, table, values, line) = entry
         row = OPS[op]
         frame = FRAME.unpack(raw)
@@ -278,7 +277,7 @@ class Reader:
             op, role, layout, dt, address, items, tuple(kept), operands,
             frozenset(w for w in range(FRAME_WORDS) if reads >> w & 1),
             frozenset(w for w in range(FRAME_WORDS) if writes >> w & 1),
-            words=words, params=params, scalars=self._scalars(row, dt, values), line=line,
+            words=words, params=params, scalars=self._scalars(row, dt, values), generator=generator, line=line,
         )  # fmt: skip
         if table is not None:
             addresses = struct.unpack(f"{len(table) // 8}q", table)
@@ -287,7 +286,7 @@ class Reader:
             step.table_size = len(addresses)
         elif row.name.startswith("update_"):
             self._update_table(step, frame[FRAME_N], row.name.removeprefix("update_"))
-        if row.kind == KIND_STRUCTURED:
+        if row.kind == KIND_STRUCTURED and generator is None:  # draws have no planning call
             step.plan = _machine.plan_call(address, raw, words, params, table, FRAME_IN)
         return step
 
@@ -500,29 +499,30 @@ class Reader:
             i = pending.pop()
             if i in found or i in self.owners:
                 continue
-            raw, ext, block, address = _machine.record_words(i)
-            words = struct.unpack(f"{REC_WORDS}q", raw)
-            if words[REC_FLAGS] & FLAG_LEAF:
+            raw, ext, address = _machine.record_words(i)
+            words = struct.unpack(f"{COPY_WORDS}q", raw)
+            if words[COPY_FLAGS] & FLAG_LEAF:
                 raise Unfit("the result depends on a leaf made inside the function")
-            if words[REC_SEQ] < start:
+            if words[COPY_SEQ] < start:
                 raise Unfit("the result depends on a graph from before the function, and not through an argument")
-            if words[REC_OBJ]:
+            if words[COPY_OBJ]:
                 raise Unfit("a hook or a kept gradient on an intermediate value", lasting=True)
-            if block:
-                expected[block] += 1
-            edges = list(words[REC_EDGE : REC_EDGE + 3])
+            if words[COPY_EXT]:
+                expected[words[COPY_EXT]] += 1
+            edges = list(words[COPY_EDGE : COPY_EDGE + 3])
             extension = struct.unpack(f"{len(ext) // 8}q", ext) if ext is not None else None
             if extension is not None and extension[EXT_EDGES]:
                 at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
                 edges = list(extension[at : at + extension[EXT_EDGES]])
             found[i] = (words, extension, edges, address)
             pending += [e for e in edges if e >= 0]
-        order = sorted(found, key=lambda i: found[i][0][REC_SEQ])
+        order = sorted(found, key=lambda i: found[i][0][COPY_SEQ])
         self.stamp_of = {i: n for n, i in enumerate(order)}
         for i in order:
-            self.records.append(self._record(*found[i], expected))
+            self.records.append(self._record(found[i], expected))
 
-    def _record(self, words: Any, extension: Any, edges: list[int], address: int, expected: Counter[int]) -> Record:
+    def _record(self, copy: Any, expected: Counter[int]) -> Record:
+        words, extension, edges, address = copy
         out = list(words)
         kinds: list[tuple[int, int, Any]] = []
         for n, e in enumerate(edges):
@@ -541,24 +541,24 @@ class Reader:
                 kinds.append((n, 1, owner))
         saved: list[tuple[int, Operand | None, Any, int, int]] = []
         for k in range(4):
-            storage = words[REC_SAVED + k]
+            storage = words[COPY_SAVED + k]
             if storage:
-                version = words[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1)) & 0x7FFFFFFF
-                saved.append((k, *self._saved(storage, words[REC_PTR + k], version, expected)))
-            out[REC_SAVED + k] = 0
-            scalar = k < 3 and words[REC_FLAGS] >> (FLAG_SCALAR_SHIFT + k) & 1
-            out[REC_PTR + k] = words[REC_PTR + k] - address if scalar else 0
+                version = words[COPY_VERSIONS + (k >> 1)] >> (32 * (k & 1)) & 0x7FFFFFFF
+                saved.append((k, *self._saved(storage, words[COPY_PTR + k], version, expected)))
+            out[COPY_SAVED + k] = 0
+            scalar = k < 3 and words[COPY_FLAGS] >> (FLAG_SCALAR_SHIFT + k) & 1
+            out[COPY_PTR + k] = words[COPY_PTR + k] - address if scalar else 0
         if extension is not None:
             extension = list(extension)
             if extension[EXT_AUX]:
                 _, _, start, _ = _machine.storage_words(extension[EXT_AUX])
                 saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
             extension[EXT_AUX] = 0
-        out[REC_SEQ] = out[REC_REFS] = 0
-        out[REC_OBJ] = out[REC_EXT] = out[REC_VERSIONS] = out[REC_VERSIONS + 1] = 0
-        out[REC_EDGE : REC_EDGE + 3] = [-1, -1, -1]
+        out[COPY_SEQ] = out[COPY_REFS] = 0
+        out[COPY_OBJ] = out[COPY_EXT] = out[COPY_VERSIONS] = out[COPY_VERSIONS + 1] = 0
+        out[COPY_EDGE : COPY_EDGE + 3] = [-1, -1, -1]
         return Record(
-            struct.pack(f"{REC_WORDS}q", *out),
+            struct.pack(f"{COPY_WORDS}q", *out),
             None if extension is None else struct.pack(f"{len(extension)}q", *extension),
             tuple(kinds),
             tuple(saved),

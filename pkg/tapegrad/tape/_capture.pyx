@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from tapegrad._layout cimport *
 from tapegrad.tape cimport _storage
 from tapegrad.tape._storage cimport Storage, release_held
-from tapegrad.tape._tape cimport extension, ext_params, ext_words, next_sequence, op_row, record
+from tapegrad.tape._tape cimport extension, ext_params, ext_words, next_sequence, op_row, record, record_extended
 
 import os
 
@@ -271,7 +271,7 @@ cdef int64_t from_sweep(int64_t* w, int64_t what, int64_t items) noexcept with g
             reads |= <int64_t>1 << FRAME_Y
         if need & 16:
             reads |= <int64_t>1 << FRAME_AUX
-        if r[REC_EXT] != 0:
+        if record_extended(r):
             ext = extension(r)
             log_kernel(op, <int>(1 + (0 if variadic else k)), <int>((r[REC_OP] >> 40) & 0xFF),
                        <int>((r[REC_OP] >> 32) & 0xFF), w[SWEEP_KERNEL], items, f, reads, writes,
@@ -279,7 +279,7 @@ cdef int64_t from_sweep(int64_t* w, int64_t what, int64_t items) noexcept with g
         else:
             log_kernel(op, <int>(1 + (0 if variadic else k)), <int>((r[REC_OP] >> 40) & 0xFF),
                        <int>((r[REC_OP] >> 32) & 0xFF), w[SWEEP_KERNEL], items, f, reads, writes,
-                       NULL, 0, r + REC_PARAM, 8, NULL, 0)
+                       NULL, 0, r + REC_PARAM if r[REC_FLAGS] & FLAG_NEAR else NULL, 8, NULL, 0)
         if r[REC_SEQ] < current.first_sequence and r[REC_FLAGS] & FLAG_LEAF == 0:
             note_refusal("backward goes on into a graph from before the compiled function")
     except BaseException as error:
@@ -293,5 +293,3 @@ cdef int64_t from_sweep(int64_t* w, int64_t what, int64_t items) noexcept with g
 def sweep_callback():
     """The address of what a sweep calls before its kernels while captured, 0 if it is not."""
     return <int64_t><uintptr_t><void*>from_sweep if capturing() else 0
-
-

@@ -77,6 +77,8 @@ cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) excep
                 break
     if scratch != NULL:
         storage_release(scratch)
+    if status < 0:                      # what compiled code returns where Python would have raised
+        raise RuntimeError(f"a kernel stopped with status {status}; please report this as a bug")
     return status
 
 

@@ -1,6 +1,7 @@
 """Memory of tensors: reference-counted storages from a cache of size classes.
 
-A block is a 64-byte header followed by the data, 64-byte aligned; a released block goes to the
+A block is a 64-byte header followed by the data, 64-byte aligned; data of up to 16 bytes lies in the
+header itself, so a number costs one cache line. A released block goes to the
 free list of its class and is handed out again, so a training loop takes nothing from the system
 after its first iteration. Blocks of up to 1 KiB are cut from slabs, so that the memory of many of
 them can go back; larger ones are kept for reuse up to a limit. Large memory sits on huge pages where
@@ -80,8 +81,10 @@ cdef enum:
     HEADER = 64
     N_BUCKETS = 256
     SLAB = 1 << 21                   # bytes of a slab, and its alignment
-    SLAB_CLASSES = 17                # classes 1..16, up to 1 KiB, are cut from slabs
+    SLAB_CLASSES = 17                # classes 0..16, up to 1 KiB, are cut from slabs
+    TINY = 16                        # bytes of class 0: the words owner and parent of the header
     HUGE = 1 << 22                   # from here blocks are aligned to huge pages
+    SPARE_SLABS = 8                  # empty slabs kept at first
 
 # The start of a slab; the blocks of one class follow. A block finds its slab by its address.
 cdef struct Slab:
@@ -95,8 +98,10 @@ cdef struct Slab:
 
 cdef Slab* rooms[SLAB_CLASSES]
 cdef int64_t slabs = 0
+cdef int64_t class_slabs[SLAB_CLASSES]
 cdef int64_t empty_slabs = 0
-cdef int64_t spare_slabs = 6         # empty slabs kept, all classes together
+cdef int64_t spare_slabs = SPARE_SLABS  # empty slabs kept, all classes together
+cdef int64_t least_empty = 0         # the smallest empty_slabs since settle_slabs was last called
 cdef bint slabs_returned = False     # since the last time one was taken
 
 cdef Storage* buckets[N_BUCKETS]
@@ -116,18 +121,24 @@ cdef int64_t cache_limit = <int64_t>4 << 30
 
 
 cdef inline int bucket_of(int64_t nbytes, int64_t* rounded) noexcept:
-    """Multiples of 64 up to 1 KiB, then four classes per power of two."""
+    """16 bytes, multiples of 64 up to 1 KiB, then four classes per power of two."""
     cdef int64_t n = (nbytes + 63) & ~<int64_t>63
     cdef int p, q
+    if nbytes <= TINY:
+        rounded[0] = TINY
+        return 0
     if n <= 1024:
-        if n == 0:
-            n = 64
         rounded[0] = n
         return <int>(n >> 6)
     p = tg_log2(<unsigned long long>(n - 1))
     q = <int>(((n - 1) >> (p - 2)) & 3)
     rounded[0] = (<int64_t>(5 + q)) << (p - 2)
     return 17 + (p - 10) * 4 + q
+
+
+cdef inline int64_t class_bytes(int64_t b) noexcept:
+    """Bytes of data in a block of a slab's class."""
+    return TINY if b == 0 else 64 * b
 
 
 cdef void* map_pages(size_t n, bint huge) noexcept:
@@ -161,19 +172,22 @@ cdef Slab* take_slab(int b, int64_t rounded) noexcept:
     global slabs, empty_slabs, spare_slabs, slabs_returned, system_allocations, cached_bytes
     cdef Slab* slab = NULL
     cdef int k
+    class_slabs[b] += 1
     if empty_slabs > 0:
-        for k in range(1, SLAB_CLASSES):
+        for k in range(SLAB_CLASSES):
             slab = rooms[k]
             while slab != NULL and slab.live > 0:
                 slab = slab.next
             if slab != NULL:
                 unlink_slab(slab)
-                cached_bytes -= slab.cut * 64 * k
+                cached_bytes -= slab.cut * class_bytes(k)
+                class_slabs[k] -= 1
                 break
     if slab == NULL:
-        # The first few lie on small pages, which cost only what is touched of them.
-        slab = <Slab*>tg_map(SLAB, slabs >= SLAB_CLASSES)
+        # The first of a class lies on small pages, which cost only what is touched of them.
+        slab = <Slab*>tg_map(SLAB, class_slabs[b] > 1)
         if slab == NULL:
+            class_slabs[b] -= 1
             return NULL
         system_allocations += 1
         slabs += 1
@@ -185,7 +199,7 @@ cdef Slab* take_slab(int b, int64_t rounded) noexcept:
                 spare_slabs *= 2
     slab.live = 0
     slab.cut = 0
-    slab.room = (SLAB - HEADER) // (rounded + HEADER)
+    slab.room = (SLAB - HEADER) // (HEADER if b == 0 else rounded + HEADER)
     slab.free = NULL
     slab.bucket = b
     link_slab(slab)
@@ -193,7 +207,7 @@ cdef Slab* take_slab(int b, int64_t rounded) noexcept:
 
 
 cdef inline Storage* slab_take(int b, int64_t rounded) noexcept:
-    global cached_bytes, empty_slabs
+    global cached_bytes, empty_slabs, least_empty
     cdef Slab* slab = rooms[b]
     cdef Storage* s
     if slab == NULL:
@@ -205,14 +219,19 @@ cdef inline Storage* slab_take(int b, int64_t rounded) noexcept:
         slab.free = s.next
         cached_bytes -= rounded
     else:
-        s = <Storage*>(<char*>slab + HEADER + slab.cut * (rounded + HEADER))
+        s = <Storage*>(<char*>slab + HEADER + slab.cut * (HEADER if b == 0 else rounded + HEADER))
         slab.cut += 1
-        s.ptr = <char*>s + HEADER
         s.bucket = b
-        s.owner = NULL
-        s.parent = NULL
+        if b == 0:
+            s.ptr = <char*>&s.owner
+        else:
+            s.ptr = <char*>s + HEADER
+            s.owner = NULL
+            s.parent = NULL
     if slab.live == 0:
         empty_slabs -= 1
+        if empty_slabs < least_empty:
+            least_empty = empty_slabs
     slab.live += 1
     if slab.live == slab.room:
         unlink_slab(slab)
@@ -238,11 +257,40 @@ cdef void return_slab(Slab* slab) noexcept:
     """Gives an empty slab back to the system."""
     global slabs, empty_slabs, slabs_returned, cached_bytes
     unlink_slab(slab)
-    cached_bytes -= slab.cut * 64 * slab.bucket
+    cached_bytes -= slab.cut * class_bytes(slab.bucket)
     slabs -= 1
+    class_slabs[slab.bucket] -= 1
     empty_slabs -= 1
     slabs_returned = True
     tg_unmap(<void*>slab, SLAB)
+
+
+cdef void return_empty_slabs(int64_t count) noexcept:
+    """Gives up to so many empty slabs back to the system, which says nothing about the program's ups and downs."""
+    global slabs_returned
+    cdef int b
+    cdef bint returned = slabs_returned
+    cdef Slab* slab
+    cdef Slab* next_slab
+    for b in range(SLAB_CLASSES):
+        slab = rooms[b]
+        while slab != NULL and count > 0:
+            next_slab = slab.next
+            if slab.live == 0:
+                return_slab(slab)
+                count -= 1
+            slab = next_slab
+    slabs_returned = returned
+
+
+cdef void settle_slabs() noexcept:
+    """Called now and then: of what was kept for more and not needed since the last call half goes back."""
+    global spare_slabs, least_empty
+    cdef int64_t surplus = (min(least_empty, spare_slabs - SPARE_SLABS) + 1) // 2
+    if surplus > 0:
+        spare_slabs -= surplus
+        return_empty_slabs(empty_slabs - spare_slabs)
+    least_empty = empty_slabs
 
 
 cdef Storage* storage_try(int64_t nbytes) noexcept:
@@ -330,7 +378,7 @@ cdef Storage* storage_wrap(char* ptr, int64_t nbytes, PyObject* owner) except NU
 cdef Storage* storage_share(Storage* parent) except NULL:
     """The same memory with a version count of its own."""
     cdef Storage* s = header_new()
-    while parent.parent != NULL:
+    while parent.bucket < 0 and parent.parent != NULL:
         parent = parent.parent
     s.ptr = parent.ptr
     s.nbytes = parent.nbytes
@@ -410,17 +458,9 @@ cpdef void empty_cache() noexcept:
     cdef int64_t rounded = 0
     cdef Storage* s
     cdef Storage* following
-    cdef Slab* slab
-    cdef Slab* next_slab
-    spare_slabs = 6
-    for b in range(1, SLAB_CLASSES):
-        slab = rooms[b]
-        while slab != NULL:
-            next_slab = slab.next
-            if slab.live == 0:
-                return_slab(slab)
-            slab = next_slab
-    slabs_returned = False              # asked for, which says nothing about the program's ups and downs
+    spare_slabs = SPARE_SLABS
+    return_empty_slabs(empty_slabs)
+    slabs_returned = False
     for b in range(SLAB_CLASSES, N_BUCKETS):
         s = buckets[b]
         buckets[b] = NULL

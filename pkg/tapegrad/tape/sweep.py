@@ -23,8 +23,12 @@ from .._layout import (
     EXT_PARAMS,
     EXT_WORDS,
     FLAG_ALIAS,
+    FLAG_EXTENDED,
     FLAG_FREED,
+    FLAG_NEAR,
+    FLAG_PTR_SHIFT,
     FLAG_SAVES,
+    FLAG_SCALAR_SHIFT,
     FLAG_VISIT,
     FRAME_ACC,
     FRAME_AUX,
@@ -56,9 +60,12 @@ from .._layout import (
     OP_NEEDS,
     OP_WORDS,
     OPFLAG_VARIADIC,
-    REC_EDGE,
+    REC_EDGE_2,
+    REC_EDGES,
     REC_EXT,
     REC_FLAGS,
+    REC_MORE_SAVED,
+    REC_MORE_VERSIONS,
     REC_NUMEL,
     REC_OP,
     REC_PARAM,
@@ -232,16 +239,26 @@ def take_next(s):
     return flags
 
 
+def edge(r, k):
+    """The record of input k (of an op that is not variadic), or -1."""
+    if k == 0:
+        return (r[REC_EDGES] << 32) >> 32
+    if k == 1:
+        return r[REC_EDGES] >> 32
+    return r[REC_EDGE_2] if r[REC_FLAGS] & FLAG_NEAR else -1
+
+
 def check(s, r):
     """A status if the saved values of r are gone or were changed."""
     if r[REC_FLAGS] & FLAG_SAVES:
         if r[REC_FLAGS] & FLAG_FREED:
             return SWEEP_FREED
-        for k in range(4):
-            saved = r[REC_SAVED + k]
+        for k in range(4 if r[REC_FLAGS] & FLAG_NEAR else 2):
+            saved = r[REC_SAVED + k] if k < 2 else r[REC_MORE_SAVED + k - 2]
             if saved != 0:
                 now = pointer(saved, int64)[STORAGE_VERSION] & 0x7FFFFFFF
-                then = (r[REC_VERSIONS + (k >> 1)] >> (32 * (k & 1))) & 0x7FFFFFFF
+                versions = r[REC_VERSIONS] if k < 2 else r[REC_MORE_VERSIONS]
+                then = (versions >> (32 * (k & 1))) & 0x7FFFFFFF
                 if now != then:
                     s[SWEEP_DETAIL] = k
                     return SWEEP_VERSION
@@ -251,16 +268,36 @@ def check(s, r):
 def drop_saved(s, r):
     """Frees the saved values of r."""
     if r[REC_FLAGS] & FLAG_SAVES:
-        for k in range(4):
-            saved = r[REC_SAVED + k]
-            r[REC_SAVED + k] = 0
-            release(s, saved)
-        if r[REC_EXT] != 0:
+        r[REC_FLAGS] |= FLAG_FREED
+        for k in range(4 if r[REC_FLAGS] & FLAG_NEAR else 2):
+            word = REC_SAVED + k if k < 2 else REC_MORE_SAVED + k - 2
+            saved = r[word]
+            if saved != 0:
+                r[word] = 0
+                release(s, saved)
+        if r[REC_FLAGS] & FLAG_EXTENDED:
             ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
             saved = ext[EXT_AUX]
             ext[EXT_AUX] = 0
             release(s, saved)
-        r[REC_FLAGS] |= FLAG_FREED
+    return 0
+
+
+def operand(r, k):
+    """The address of saved input k (3: of the result) or of a number, 0 if there is neither."""
+    flags = r[REC_FLAGS]
+    if (flags >> (FLAG_PTR_SHIFT + k)) & 1:
+        return r[REC_PTR + k]
+    if k < 3 and (flags >> (FLAG_SCALAR_SHIFT + k)) & 1:
+        return address_of(r) + REC_PARAM * 8
+    saved = 0
+    if k < 2:
+        if flags & FLAG_SAVES:
+            saved = r[REC_SAVED + k]
+    elif flags & FLAG_NEAR:
+        saved = r[REC_MORE_SAVED + k - 2]
+    if saved != 0:
+        return pointer(saved, int64)[STORAGE_PTR]
     return 0
 
 
@@ -360,16 +397,16 @@ def prepare(s, r, row, k, e, t):
     for j in range(3):
         f[FRAME_STEP + j] = (r[REC_OP] >> (48 + j)) & 1
         if kind == KIND_POINTWISE:
-            f[FRAME_IN + j] = r[REC_PTR + j]
+            f[FRAME_IN + j] = operand(r, j)
         elif (row[OP_NEEDS + k] >> j) & 1:
-            f[FRAME_IN + place] = r[REC_PTR + j]  # just the inputs that this kernel reads
+            f[FRAME_IN + place] = operand(r, j)  # just the inputs that this kernel reads
             place += 1
-    f[FRAME_Y] = r[REC_PTR + 3]
+    f[FRAME_Y] = operand(r, 3)
     f[FRAME_AUX] = 0
     f[FRAME_BLAS] = s[SWEEP_BLAS]
     if row[OP_FLAGS] & OPFLAG_VARIADIC:
         f[FRAME_IN] = k
-    if r[REC_EXT] != 0:
+    if r[REC_FLAGS] & FLAG_EXTENDED:
         words = pointer(r[REC_EXT], int64)[STORAGE_PTR]
         ext = pointer(words, int64)
         f[FRAME_PARAMS] = words + EXT_BODY * 8
@@ -421,7 +458,7 @@ def sweep(s, _lo, _hi):
         r = at(s, s[SWEEP_REC])
         row = pointer(s[SWEEP_OPS] + (r[REC_OP] & 0xFFFF) * OP_WORDS * 8, int64)
         n = row[OP_INPUTS]
-        edges = address_of(r) + REC_EDGE * 8
+        edges = 0
         variadic = row[OP_FLAGS] & OPFLAG_VARIADIC
         if variadic:
             ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
@@ -433,7 +470,7 @@ def sweep(s, _lo, _hi):
                 return status
         while s[SWEEP_INPUT] < n:
             k = s[SWEEP_INPUT]
-            e = pointer(edges, int64)[k]
+            e = pointer(edges, int64)[k] if variadic else edge(r, k)
             if e >= 0:
                 t = at(s, e)
                 derivative = row[OP_DERIVATIVE + (0 if variadic else k)]
@@ -469,5 +506,3 @@ def sweep(s, _lo, _hi):
         release(s, s[SWEEP_GRAD])
         s[SWEEP_GRAD] = 0
         s[SWEEP_STAGE] = STAGE_POP
-
-

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import api
+from ..._tensor import check_writable
 from ..parameter import Parameter
 
 if TYPE_CHECKING:
@@ -171,10 +172,14 @@ class StateMixin:
                     f"size mismatch for {key}: copying a param with shape {value.shape} from "
                     f"checkpoint, the shape in current model is {target.shape}."
                 )
-            elif assign:
-                pending.append(lambda n=name, t=target, v=value: self._assign_loaded(n, t, v))
             else:
-                pending.append(lambda t=target, v=value: t.copy_(v))
+                try:
+                    pending.append(self._assignment(name, target, value) if assign else _copy(target, value))
+                except RuntimeError as error:
+                    error_msgs.append(
+                        f'While copying the parameter named "{key}", whose dimensions in the model are {target.shape} '
+                        f"and whose dimensions in the checkpoint are {value.shape}, an exception occurred : {error.args}."
+                    )
 
         extra = prefix + _EXTRA_STATE
         if type(self).set_extra_state is not StateMixin.set_extra_state:
@@ -195,10 +200,25 @@ class StateMixin:
                 for change in pending:
                     change()
 
-    def _assign_loaded(self, name: str, target: api.Tensor, value: api.Tensor) -> None:
-        if isinstance(target, Parameter):
-            if isinstance(value, Parameter):
-                value.requires_grad_(target.requires_grad)
-            else:
-                value = Parameter(value, requires_grad=target.requires_grad)
-        setattr(self, name, value)
+    def _assignment(self, name: str, target: api.Tensor, value: api.Tensor) -> Callable[[], None]:
+        """What puts `value` in the place of `target`; RuntimeError if it cannot be such a parameter."""
+        if not isinstance(target, Parameter):
+            return lambda: setattr(self, name, value)
+        needs = target.requires_grad
+        if not isinstance(value, Parameter):
+            parameter = Parameter(value, requires_grad=needs)
+            return lambda: setattr(self, name, parameter)
+        if needs and not value.is_floating_point():
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        return lambda: setattr(self, name, value.requires_grad_(needs))
+
+
+def _copy(target: api.Tensor, value: api.Tensor) -> Callable[[], None]:
+    """What copies `value` into `target`; RuntimeError if it cannot be changed in place."""
+    with api.no_grad():
+        check_writable(target)
+
+    def copy() -> None:
+        target.copy_(value)
+
+    return copy

@@ -1,0 +1,157 @@
+"""Plans of structured ops found by what they depend on, written as machine words.
+
+A call that was made before with inputs of the same layouts and the same other arguments finds its plan without
+making a Python object. Only the plans met last are held; who misses here has a dictionary or a rule to ask.
+"""
+
+from cpython.exc cimport PyErr_Clear
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.list cimport PyList_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.ref cimport PyObject
+from cpython.tuple cimport PyTuple_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+
+from tapegrad._layout cimport MAX_DIMS
+from tapegrad._tensor cimport Tensor
+
+from tapegrad.dtypes import dtype
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object s, Py_ssize_t* length) noexcept
+
+cdef enum:
+    NEAR_PLANS = 64                     # a power of two
+
+# The kinds of arguments in a key: the upper four bits of a word.
+cdef enum:
+    KEY_TENSOR = 1
+    KEY_NONE = 2
+    KEY_BOOL = 3
+    KEY_INT = 4
+    KEY_TUPLE = 5
+    KEY_LIST = 6
+    KEY_FLOAT = 7
+    KEY_DTYPE = 8
+    KEY_STR = 9
+
+
+cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
+    """Writes what a plan may depend on of one argument: of an input its layout. The new end of the key, or -1."""
+    cdef Tensor t
+    cdef int d, overflow = 0
+    cdef int64_t i
+    cdef double x
+    cdef const char* text
+    cdef Py_ssize_t length
+    if n < 0 or n > KEY_WORDS - 2 - 2 * MAX_DIMS:
+        return -1
+    if isinstance(o, Tensor):
+        if not is_input:
+            return -1                   # a number in a tensor
+        t = <Tensor>o
+        w[n] = (<uint64_t>KEY_TENSOR << 60) | <uint64_t>(t.dt | (t.ndim_ << 8) | (t.contig << 16))
+        n += 1
+        for d in range(t.ndim_):
+            w[n] = <uint64_t>t.shape_[d]
+            n += 1
+        if not t.contig:
+            for d in range(t.ndim_):
+                w[n] = <uint64_t>t.strides_[d]
+                n += 1
+        return n
+    if o is None:
+        w[n] = <uint64_t>KEY_NONE << 60
+        return n + 1
+    if o is True or o is False:
+        w[n] = (<uint64_t>KEY_BOOL << 60) | <uint64_t>(o is True)
+        return n + 1
+    if PyLong_CheckExact(o):
+        i = PyLong_AsLongLongAndOverflow(o, &overflow)
+        if overflow:
+            return -1
+        w[n] = <uint64_t>KEY_INT << 60
+        w[n + 1] = <uint64_t>i
+        return n + 2
+    if PyTuple_CheckExact(o):
+        w[n] = (<uint64_t>KEY_TUPLE << 60) | <uint64_t>len(<tuple>o)
+        n += 1
+        for item in <tuple>o:
+            n = put_key(item, w, n, is_input)
+        return n
+    if PyList_CheckExact(o):
+        w[n] = (<uint64_t>KEY_LIST << 60) | <uint64_t>len(<list>o)
+        n += 1
+        for item in <list>o:
+            n = put_key(item, w, n, is_input)
+            if n < 0:
+                return -1               # before a list that holds itself
+        return n
+    if PyFloat_CheckExact(o):
+        x = PyFloat_AS_DOUBLE(o)
+        w[n] = <uint64_t>KEY_FLOAT << 60
+        memcpy(&w[n + 1], &x, 8)
+        return n + 2
+    if PyUnicode_CheckExact(o):
+        text = PyUnicode_AsUTF8AndSize(o, &length)
+        if text == NULL:
+            PyErr_Clear()
+            return -1
+        if length > 16:
+            return -1
+        w[n] = (<uint64_t>KEY_STR << 60) | <uint64_t>length
+        w[n + 1] = w[n + 2] = 0
+        memcpy(&w[n + 1], text, <size_t>length)
+        return n + 3
+    if type(o) is dtype:                # these live as long as the process
+        w[n] = (<uint64_t>KEY_DTYPE << 60) | <uint64_t><uintptr_t><PyObject*>o
+        return n + 1
+    return -1
+
+
+cdef class NearPlan:
+    """A plan and the key it answers to."""
+    cdef uint64_t* key
+    cdef int n
+    cdef object plan
+
+    def __dealloc__(self):
+        free(self.key)
+
+
+cdef class NearPlans:
+    """The plans met last, found by the words of their arguments without making an object."""
+    def __cinit__(self):
+        self.places = [None] * NEAR_PLANS
+
+    cdef int place(self, const uint64_t* key, int n) noexcept:
+        cdef uint64_t h = 0
+        cdef int k
+        for k in range(n):
+            h = (h ^ key[k]) * <uint64_t>0x9E3779B97F4A7C15ULL
+            h ^= h >> 29
+        return <int>(h & (NEAR_PLANS - 1))
+
+    cdef object find(self, const uint64_t* key, int n):
+        cdef object there = self.places[self.place(key, n)]
+        cdef NearPlan entry
+        if there is None:
+            return None
+        entry = <NearPlan>there
+        if entry.n != n or memcmp(entry.key, key, <size_t>n * 8) != 0:
+            return None
+        return entry.plan
+
+    cdef int put(self, const uint64_t* key, int n, object plan) except -1:
+        cdef NearPlan entry = NearPlan.__new__(NearPlan)
+        entry.key = <uint64_t*>malloc(<size_t>n * 8 + 8)
+        if entry.key == NULL:
+            raise MemoryError("no memory for the key of a plan")
+        memcpy(entry.key, key, <size_t>n * 8)
+        entry.n = n
+        entry.plan = plan
+        self.places[self.place(key, n)] = entry
+        return 0

@@ -1,0 +1,23 @@
+from collections.abc import Callable
+from typing import Any
+
+from .._tensor import Tensor
+from ._guards import Snapshot
+from ._machine import Machine
+
+class TensorForm:
+    def __init__(self, t: Tensor) -> None: ...
+
+class Form:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+
+class Caller:
+    fn: Callable[..., Any]
+    replayed_fast: int
+    form: Form | None
+    machine: Machine | None
+    snapshot: Snapshot | None
+    def forget_fast(self) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+def simple(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool: ...

@@ -1,0 +1,139 @@
+"""The call of a compiled function: the way to the program of the last call, without Python.
+
+`Caller.__call__` compares the arguments, the modes and the guards with those of the entry that ran last; where
+all fit it runs that entry's machine. Anything else is `slow`, which `compiled.py` writes.
+"""
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+from tapegrad._layout cimport *
+from tapegrad._tensor cimport Tensor, default_dt, grad_mode, inference_mode, needs_grad
+from tapegrad.replay._guards cimport Snapshot
+from tapegrad.replay._machine cimport Machine
+from tapegrad.tape cimport _capture
+from tapegrad.tape._tape cimport record
+
+
+cdef class TensorForm:
+    """The form of a tensor argument that one program serves."""
+    cdef int dt, ndim
+    cdef bint requires, leaf, inference
+    cdef object kind
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t strides[MAX_DIMS]
+
+    def __init__(self, Tensor t not None):
+        cdef int d
+        self.kind = type(t)
+        self.dt = t.dt
+        self.ndim = t.ndim_
+        self.requires = t.requires_grad
+        self.leaf = t.is_leaf
+        self.inference = t.inference
+        for d in range(t.ndim_):
+            self.shape[d] = t.shape_[d]
+            self.strides[d] = t.strides_[d]
+
+    cdef bint fits(self, Tensor t) except -1:
+        cdef int d
+        if t.dt != self.dt or t.ndim_ != self.ndim or t.inference != self.inference or needs_grad(t) != self.requires:
+            return False
+        for d in range(self.ndim):
+            if t.shape_[d] != self.shape[d] or t.strides_[d] != self.strides[d]:
+                return False
+        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
+
+
+cdef class Form:
+    """Arguments of a call whose tensors are not inside containers."""
+    cdef tuple parts                    # per argument: a TensorForm, or the value itself
+    cdef tuple names                    # of keyword arguments, which come last
+    cdef bint grad, inference
+    cdef int dt
+    cdef int64_t n_tensors
+
+    def __init__(self, tuple args, dict kwargs):
+        cdef list parts = []
+        self.n_tensors = 0
+        for o in (*args, *kwargs.values()):
+            if isinstance(o, Tensor):
+                parts.append(TensorForm(o))
+                self.n_tensors += 1
+            else:
+                parts.append(o)
+        self.parts = tuple(parts)
+        self.names = tuple(kwargs)
+        self.grad = grad_mode()
+        self.inference = inference_mode()
+        self.dt = default_dt
+
+    cdef tuple tensors_of(self, tuple args, dict kwargs):
+        """The tensors among the arguments if they fit, else None."""
+        cdef tuple all_args = args
+        cdef list tensors = []
+        cdef int64_t k, n
+        if grad_mode() != self.grad or inference_mode() != self.inference or default_dt != self.dt:
+            return None
+        if kwargs:
+            if tuple(kwargs) != self.names:
+                return None
+            all_args = (*args, *kwargs.values())
+        elif self.names:
+            return None
+        n = len(self.parts)
+        if len(all_args) != n:
+            return None
+        for k in range(n):
+            part = self.parts[k]
+            o = all_args[k]
+            if type(part) is TensorForm:
+                if type(o) is not (<TensorForm>part).kind or not (<TensorForm>part).fits(<Tensor>o):
+                    return None
+                tensors.append(o)
+            elif part is not o and not (type(part) is type(o) and plain(o) and part == o):
+                return None
+        if n and len(tensors) == n == len(args):
+            return args
+        return tuple(tensors)
+
+
+cdef inline bint plain(object o):
+    return isinstance(o, (int, float, str, bytes, complex)) or o is None
+
+
+def simple(args, kwargs):
+    """Whether no argument is a container, so that a Form can stand for the call."""
+    for o in (*args, *kwargs.values()):
+        if isinstance(o, (list, tuple, dict)):
+            return False
+    return True
+
+
+cdef class Caller:
+    """What `compile` returns, to be completed by `slow(args, kwargs)`."""
+    cdef public object fn
+    cdef public int64_t replayed_fast
+    cdef public Form form
+    cdef public Machine machine
+    cdef public Snapshot snapshot
+
+    def forget_fast(self):
+        """The next call goes the slow way."""
+        self.form = None
+        self.machine = None
+        self.snapshot = None
+
+    def __call__(self, *args, **kwargs):
+        cdef tuple tensors
+        cdef Machine machine = self.machine
+        if _capture.active and _capture.capturing():
+            return self.fn(*args, **kwargs)     # part of the recording that goes on
+        if machine is not None:
+            tensors = self.form.tensors_of(args, kwargs)
+            if tensors is not None and self.snapshot.unchanged():
+                done, result = machine.run(tensors)
+                if done:
+                    self.replayed_fast += 1
+                    return result
+        return self.slow(args, kwargs)

@@ -1,0 +1,50 @@
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t
+
+from tapegrad._tensor cimport Tensor
+from tapegrad.tape._storage cimport Storage
+
+cdef class Machine:
+    cdef int64_t* code
+    cdef int64_t n
+    cdef int64_t* spots                 # address to patch, base, offset
+    cdef int64_t n_spots
+    cdef int64_t n_bases
+    cdef int64_t* base_source
+    cdef int64_t* base_number           # which argument or leaf; bytes of a fresh storage
+    cdef int64_t* base_bytes
+    cdef int64_t* base_written
+    cdef int64_t* base_version          # times it is changed: the version of a fresh storage, else added
+    cdef int64_t* base_address
+    cdef Storage** base_storage
+    cdef bint lends                     # some base that is not fresh is written
+    cdef object keep
+    cdef readonly bint busy
+    cdef public bint timed
+    cdef public tuple guarded           # of Guarded: tensors whose memory or history the program uses
+    cdef public tuple leaves            # tensors whose gradients it looks at or puts
+    cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
+    cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
+    cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
+    cdef public tuple bumps             # (tensor, count): versions of tensors from outside
+    cdef public tuple stamps
+    cdef public object result
+    cdef int64_t* ranges                # (start, end) of written memory from outside
+    cdef int64_t n_ranges
+    cdef public object fail             # called with (instruction, status, two details): raises
+    cdef public tuple locks             # of generators that are drawn from
+
+    cdef bint fits(self, tuple arguments) except -1
+    cdef bint overlapping(self) except -1
+    cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL
+    cdef int64_t execute(self) except -2
+    cdef int64_t go(self, int64_t i) noexcept nogil
+    cdef int64_t go_timed(self) noexcept nogil
+    cdef int64_t in_parallel(self, int64_t* c) except -1
+    cdef int bump(self) except -1
+    cdef object failed(self, int64_t i)
+    cdef object finish(self, tuple arguments)
+    cdef int put_gradient(self, Tensor leaf, object state, tuple arguments, list records) except -1
+    cdef Tensor make(self, object plan, tuple arguments, list records)
+    cdef object build(self, object shape, tuple arguments, list records)
+    cdef list stamp(self, tuple arguments)

@@ -1,0 +1,37 @@
+"""What passes that drop or move steps share: the same program with other steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..program import Program, Step
+
+__all__ = ["can_fail", "stays", "with_steps"]
+
+
+def can_fail(step: Step) -> bool:
+    """Whether the kernel may end in an error (an index out of range)."""
+    declaration = step.declaration
+    return declaration is not None and bool(declaration.errors)
+
+
+def stays(step: Step) -> bool:
+    """Whether nothing that is seen from outside may cross this step, and it must run whoever reads it."""
+    return step.generator is not None or can_fail(step)
+
+
+def with_steps(program: Program, steps: Sequence[tuple[Step, int | None]]) -> Program:
+    """A program of these (step, its number before or None if it is new or has moved).
+
+    What gradients become is told by step, for runs that end in an error: that is carried over. Steps that can
+    fail must not be moved.
+    """
+    after = Program(program.buffers, [s for s, _ in steps], program.keep, program.effects)
+    if program.effects is not None and program.effects.events:
+        events = []
+        for at, leaf, storage in program.effects.events:
+            before = [k for k, (_, old) in enumerate(steps) if old is not None and old < at]
+            events.append((max(before, default=-1) + 1, leaf, storage))
+        after.effects = replace(program.effects, events=events)
+    return after

@@ -1,0 +1,48 @@
+"""Saving and restoring what a program can change, so that it can be run for a look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._tensor import Tensor, put_gradient
+from . import _machine
+
+__all__ = ["State", "contents"]
+
+
+def contents(t: Tensor) -> bytes:
+    """The elements of a tensor, in order, as bytes."""
+    return _machine.read_tensor(t)
+
+
+class State:
+    """The memory, gradients, versions and generators that a program reads or writes, as they are now."""
+
+    def __init__(self, program: Any, arguments: tuple[Tensor, ...]) -> None:
+        effects = program.effects
+        self.tensors = [*effects.guarded, *arguments]
+        self.leaves = [leaf.tensor for leaf in effects.leaves]
+        self.gradients = [_machine.gradient_of(t) for t in self.leaves]
+        self.tensors += [g for g in self.gradients if g is not None]
+        self.memory = [(t, _machine.read_memory(t), t._version) for t in self.tensors]
+        self.generators = [(g, g.get_state().numpy().copy()) for g in effects.generators]
+
+    def restore(self) -> None:
+        """Puts everything back."""
+        for leaf, gradient in zip(self.leaves, self.gradients, strict=True):
+            if _machine.gradient_of(leaf) is not gradient:
+                put_gradient(leaf, gradient)
+        for t, data, version in self.memory:
+            _machine.write_memory(t, data, version)
+        for g, words in self.generators:
+            g.set_state(words)
+
+    def now(self) -> dict[str, list[Any]]:
+        """What can be seen, as bytes, for comparison."""
+        gradients = [_machine.gradient_of(t) for t in self.leaves]
+        return {
+            "a tensor from outside": [contents(t) for t in self.tensors],
+            "a gradient": [None if g is None else contents(g) for g in gradients],
+            "a version": [t._version for t in self.tensors],
+            "a random generator": [g.get_state().numpy().tobytes() for g, _ in self.generators],
+        }
