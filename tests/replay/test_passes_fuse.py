@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.replay import compile, fused_kernels
+from tapegrad.replay import compile
 from tapegrad.replay.passes import fuse as fuse_pass
 
 UNARY = ("neg", "abs", "square", "relu", "tanh", "exp", "sigmoid", "sqrt", "log1p", "sin", "reciprocal", "floor")

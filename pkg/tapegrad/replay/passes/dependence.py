@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..._layout import FRAME_GX_N, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_Y
-from ...ops.registry import OPS, scalar
+from ...ops.registry import scalar
 from ..program import Operand, Program, Step
+from .order import stays
 
-__all__ = ["Access", "Units", "accesses", "fallible"]
+__all__ = ["Access", "Units", "accesses", "bits"]
 
 
 class Access(NamedTuple):
@@ -27,11 +28,6 @@ class Access(NamedTuple):
     hi: int
     write: bool
     exact: bool
-
-
-def fallible(step: Step) -> bool:
-    """Whether the step can end the program with an error, or draws random numbers."""
-    return step.generator is not None or (step.op >= 0 and bool(OPS[step.op].errors))
 
 
 def flat_accesses(step: Step) -> list[Access] | None:
@@ -124,7 +120,7 @@ class Units:
                 if failing >= 0:
                     self.before[i] |= 1 << failing
                 writers |= 1 << i
-            if fallible(step):
+            if stays(step):
                 if failing >= 0:
                     self.before[i] |= 1 << failing
                 self.before[i] |= writers & ~(1 << i)

@@ -20,7 +20,8 @@ from .. import fused_kernels
 from ..fused_kernels import Chain
 from ..program import Program, Step
 from .composing import Group, fused_step
-from .dependence import Access, Units, fallible
+from .dependence import Access, Units
+from .order import stays
 from .pieces import Cell, Piece, piece_of
 from .remaking import CACHE, FAR, MOST_NODES, NEAR, Values
 
@@ -111,7 +112,7 @@ def _from_behind(program: Program, values: Values, fused: set[int]) -> list[tupl
                 if not later.needs(target.operand.buffer, *values.range(target, piece.n)):
                     continue  # computed for readers that make it again
             left.append(i)
-            if fallible(program.steps[i]):
+            if stays(program.steps[i]):
                 later.failing()
             for a in sorted(values.accesses[i], key=lambda a: not a.write):
                 later.add(a)
@@ -155,7 +156,7 @@ class Later:
 
 def _moved_events(program: Program, places: dict[int, int], end: int) -> object:
     """The effects with the gradients' history at its new places: what counts is which step may fail after it."""
-    failing = [i for i, step in enumerate(program.steps) if fallible(step)]
+    failing = [i for i, step in enumerate(program.steps) if stays(step)]
 
     def moved(at: int) -> int:
         later = [i for i in failing if i >= at]

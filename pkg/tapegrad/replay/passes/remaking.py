@@ -24,7 +24,7 @@ __all__ = ["Values"]
 
 CHEAP, SLOW, LONG = 0.01, 0.04, 0.25  # ns an element: an instruction; division, root; a polynomial
 LIGHT = {"where", "fabs", "maximum", "minimum", "fma", "floor", "ceil", "trunc", "rint", "isnan"}
-NEAR, FAR = 0.015, 0.1  # ns to move a byte within the cache, and beyond
+NEAR, FAR = 0.005, 0.1  # ns to move a byte within the cache, and beyond
 CACHE = 1 << 20
 MOST_NODES = 64
 
