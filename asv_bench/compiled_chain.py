@@ -75,21 +75,16 @@ def sides(data: np.ndarray, squared: bool) -> dict[str, Callable[[bool], Any]]:
         torch.set_num_threads(1)
         found["torch eager"] = tensors(torch, step, data)
         try:
-            compiled = torch.compile(forward if not squared else lambda x: forward(x) * forward(x).detach())
+            compiled = torch.compile(forward)
             x = torch.tensor(data, requires_grad=True)
 
-            def torch_step(_: Any) -> Any:
+            def run(look: bool) -> Any:
                 x.grad = None
                 loss = compiled(x)
                 if squared:
-                    loss = loss * 2.0
+                    loss = loss * loss
                 loss.backward()
-                return loss
-
-            def run(look: bool) -> Any:
-                loss = torch_step(None)
-                value = float(loss.detach())
-                return (value / 2 if squared else value, x.grad.numpy()) if look else None
+                return (float(loss.detach()), x.grad.numpy()) if look else None
 
             run(True)
             found["torch.compile"] = run

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tapegrad as tg
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import tapegrad as tg
 from tapegrad.replay import compile
 from tapegrad.replay.passes import fuse as fuse_pass
 
@@ -189,3 +188,162 @@ def test_the_chain_is_one_kernel(size: int) -> None:
     # It reads x and the number that starts the backward pass, and writes the gradient and the sum.
     assert len(steps[0].table_reads) <= 2
     assert len(steps[0].table_writes) == 1
+
+
+def squared(x: Any) -> Any:
+    x.grad = None
+    y = (x * 1.1 + 0.3).relu() * x
+    loss = ((y - 0.2) * (x + 2)).abs().mean() ** 2
+    loss.backward()
+    return (loss.detach(),)
+
+
+def test_a_backward_pass_makes_again_what_it_reads() -> None:
+    compiled = check(squared, leaf(300_000), (1,))
+    forward, backward = (s for s in fused_steps(compiled) if s.items > 1)
+    assert len(forward.table_reads) == 1
+    assert not forward.table_writes  # the mean goes elsewhere: no intermediate value is stored
+    assert len(backward.table_reads) == 2  # x, and the gradient of the mean
+    assert len(backward.table_writes) == 1
+
+
+def test_a_value_that_is_kept_is_stored() -> None:
+    def fn(x: Any) -> Any:
+        y = x * 2.0
+        z = (y + 1.0).exp()
+        return y.detach(), z.sum().detach()
+
+    (step,) = fused_steps(check(fn, leaf(1000)))
+    assert len(step.table_writes) == 1
+
+
+def test_no_step_jumps_over_a_write() -> None:
+    def fn(x: Any) -> Any:
+        with tg.no_grad():
+            a = x * 2.0
+            b = a + 1.0
+            first = b.sum()  # reads b before it changes
+            b.mul_(a)
+            row = b.reshape(10, 100).sum(0)  # and after
+            b.add_(row.sum())  # one number made of what it is added to
+            c = b * a
+            a.copy_(c)
+            return a, b, first, a.sum()
+
+    check(fn, leaf(1000))
+
+
+def test_arguments_written_in_place() -> None:
+    def fn(x: Any, y: Any) -> Any:
+        with tg.no_grad():
+            x.mul_(0.5).add_(y)
+            y.copy_(x * x)
+            x.add_(y[3])
+            y.sub_(x).neg_()
+            return (x.sum(),)
+
+    def make() -> list[Any]:
+        rng = np.random.RandomState(3)
+        return [tg.tensor(rng.randn(2000)) for _ in range(2)]
+
+    check(fn, make)
+
+
+def test_shifted_views_of_one_buffer() -> None:
+    def fn(x: Any) -> Any:
+        with tg.no_grad():
+            a = x * 1.0
+            a[1:].mul_(0.5)
+            a[:-1].add_(1.0)
+            b = a[1:] + a[:-1]
+            a[:-1].copy_(b * 2.0)
+            a[1:].add_(b)
+            return a, b, a.sum()
+
+    check(fn, leaf(1001))
+
+
+def test_gradients_that_accumulate() -> None:
+    def fn(x: Any, y: Any) -> Any:
+        loss = (x * y + x.tanh()).sum()
+        loss.backward()
+        (x * x * y).mean().backward()
+        return (loss.detach(),)
+
+    def make() -> list[Any]:
+        rng = np.random.RandomState(5)
+        return [tg.tensor(rng.randn(3000).astype("f"), requires_grad=True) for _ in range(2)]
+
+    check(fn, make)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(7, 64), (3, 1500), (5, 40_000), (40, 9), (1, 100)])
+@pytest.mark.parametrize("name", ["sum", "mean"])
+def test_reductions_of_rows(rows: int, columns: int, name: str) -> None:
+    def fn(x: Any) -> Any:
+        x.grad = None
+        y = getattr((x * 2.0 - 1.0).abs().sigmoid(), name)(1)
+        loss = (y * y).sum()
+        loss.backward()
+        return y.detach(), loss.detach()
+
+    steps = fused_steps(check(fn, leaf(rows, columns)))
+    assert any(f", {name})" in s.name for s in steps) == (columns >= 64)
+
+
+def test_element_types_meet() -> None:
+    def fn(x: Any) -> Any:
+        x.grad = None
+        y = x.double() * 0.1
+        z = tg.where(y.float() > 0.05, x, -x * 3)
+        n = (x > 0).to(tg.int64) * 3 - 5
+        loss = (z * y + n.float()).sum()
+        loss.backward()
+        return loss.detach(), n
+
+    check(fn, leaf(1500))
+
+
+def test_an_error_leaves_what_eager_code_leaves() -> None:
+    """Chains around a step that can fail: what was written before it is there, what comes after is not."""
+
+    def fn(x: Any, index: Any) -> Any:
+        with tg.no_grad():
+            x.mul_(0.5).add_(1.0)
+            loss = tg.nn.functional.cross_entropy(x.reshape(10, 10), index)
+            x.sub_(0.25).neg_()
+            return (loss + (x * x).sum(),)
+
+    def make() -> list[Any]:
+        return [tg.tensor(np.linspace(-1.0, 1.0, 100)), tg.tensor(np.arange(10))]
+
+    eager, other = make(), make()
+    compiled = compile(lambda *a: fn(*a), fullgraph=True)
+    for _ in range(4):
+        assert results_of(fn(*eager), []) == results_of(compiled(*other), [])
+    assert compiled.counters.replayed
+    for t in (eager[1], other[1]):
+        t[0] = 1000
+    for f, args in ((fn, eager), (compiled, other)):
+        with pytest.raises(IndexError):
+            f(*args)
+    assert bits(eager[0]) == bits(other[0])
+    for t in (eager[1], other[1]):
+        t[0] = 2
+    assert results_of(fn(*eager), []) == results_of(compiled(*other), [])
+    assert bits(eager[0]) == bits(other[0])
+
+
+def test_small_programs_are_left_alone() -> None:
+    """What saves less than it costs is not compiled."""
+
+    def fn(x: Any) -> Any:
+        with tg.no_grad():
+            return ((x * 1.7 - 0.123).tanh(),)
+
+    kept, fuse_pass.MIN_GAIN = fuse_pass.MIN_GAIN, 1000.0
+    try:
+        assert not fused_steps(check(fn, leaf(40)))
+    finally:
+        fuse_pass.MIN_GAIN = kept
+    assert fused_steps(check(lambda x: fn(x), leaf(40)))

@@ -24,7 +24,8 @@ from ..ops.registry import OPS, scalar
 
 __all__ = ["TABLE", "Chain", "Node", "Ref", "address", "is_compiled", "pack"]
 
-TABLE = 8  # words before the addresses: a reduction's sizes
+TABLE = 8  # words before the addresses: a reduction's sizes, and
+LOOK_AHEAD = 7  # how many elements ahead the kernel asks for memory, or 0
 
 
 class Ref(NamedTuple):
@@ -57,7 +58,7 @@ class Chain(NamedTuple):
 
 def pack(sizes: Sequence[int], ahead: int, n_memory: int, numbers: Sequence[bytes], params: Sequence[bytes]) -> bytes:
     """The words of a fused kernel; the addresses, from TABLE on, are filled in when the program is laid out."""
-    head = struct.pack(f"{TABLE}q", *sizes, *[0] * (TABLE - 1 - len(sizes)), ahead)
+    head = struct.pack(f"{TABLE}q", *sizes, *[0] * (LOOK_AHEAD - len(sizes)), ahead)
     body = b"".join(n[:8].ljust(8, b"\0") for n in numbers)
     tail = b"".join(p.ljust(PARAM_BYTES, b"\0") for p in params)
     return head + bytes(8 * n_memory) + body + tail
@@ -132,7 +133,11 @@ def _text(chain: Chain) -> tuple[str, dict[str, Any]]:
 def _ahead(chain: Chain, lo: str, hi: str, at: str) -> list[str]:
     """The head of a loop over blocks: what a block some way ahead needs is on its way while this one is computed."""
     stored = {k for _, k in chain.stores}
-    lines = [f"    for b in range({lo}, {hi}, BLOCK):", "        if w[7] != 0:", "            q = w[7] + " + at]
+    lines = [
+        f"    for b in range({lo}, {hi}, BLOCK):",
+        f"        if w[{LOOK_AHEAD}] != 0:",
+        f"            q = w[{LOOK_AHEAD}] + {at}",
+    ]
     for k in sorted({r.at for r in _refs(chain) if r.kind == "full"} | stored):
         size = DTYPES[chain.memory[k]].itemsize
         kind = "write" if k in stored else "read"
@@ -156,7 +161,7 @@ def _build(chain: Chain) -> tuple[Callable[..., Any], dict[str, Any], str]:
     found = _built.get(chain)
     if found is None:
         text, space = _text(chain)
-        exec(compile(text, "<fused>", "exec"), space)  # noqa: S102 (the text is made above, of numbers)
+        exec(compile(text, "<fused>", "exec"), space)
         function = space.pop("fused")
         if chain.reduction is None:
             found = function, {}, f"fused.{len(chain.nodes)}"

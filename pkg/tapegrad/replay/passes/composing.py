@@ -14,8 +14,11 @@ from ..fused_kernels import TABLE, Chain, Node, Ref
 from ..program import Operand, Program, Step
 from .pieces import Call, Cell, Number, Piece
 
-AHEAD = 0
 __all__ = ["Draft", "Group", "fused_step"]
+
+# A kernel that works beyond the cache asks for memory this many elements ahead: 20 to 25 % less time over
+# 10 million floats, where hardware prefetching starts anew at each page; nothing at a million.
+AHEAD, CACHE = 512, 1 << 21
 
 
 @dataclass
@@ -54,10 +57,14 @@ class Draft:
         """The value of a piece; `read(cell)` gives those of its arguments in memory."""
         value = None if piece.value is None else read(piece.value)
         for call in piece.calls:
-            args = [
-                read(a) if isinstance(a, Cell) else self.number(a) if isinstance(a, Number) else None if a is None else value
-                for a in call.args
-            ]
+            args: list[Ref | None] = []
+            for a in call.args:
+                if isinstance(a, Cell):
+                    args.append(read(a))
+                elif isinstance(a, Number):
+                    args.append(self.number(a))
+                else:
+                    args.append(None if a is None else value)
             value = self.call(call, args)
         assert value is not None
         return value
@@ -156,7 +163,8 @@ def fused_step(group: Group, program: Program, unit: Sequence[int]) -> Step:
     """The step that runs a group's kernel, which is compiled if need be."""
     frame = [0] * FRAME_WORDS
     frame[FRAME_N] = group.n
-    words = fused_kernels.pack(group.sizes, AHEAD, len(group.memory), group.numbers, group.params)
+    ahead = AHEAD if group.nbytes() > CACHE else 0
+    words = fused_kernels.pack(group.sizes, ahead, len(group.memory), group.numbers, group.params)
     address = fused_kernels.address(group.chain)
     operands, writes = {}, frozenset()
     plan = (group.n, CHUNK_ELEMENTS if group.n >= PARALLEL_ELEMENTS else 1 << 62, 1, 0)

@@ -249,5 +249,3 @@ def _join(units: Units, pieces: list[Piece | None]) -> None:
             if a != b and shapes[a].fits(shapes[b]) and units.join(a, b):
                 first, second = min(a, b), max(a, b)
                 shapes[first].add(shapes.pop(second))
-
-

@@ -183,7 +183,8 @@ class Values:
         saved = nbytes(before.cells) - nbytes(after.cells)
         for i in own & self.chosen:
             piece = self.pieces[i]
-            assert piece is not None and piece.target is not None
+            assert piece is not None
+            assert piece.target is not None
             saved += DTYPES[piece.target.dt].itemsize / len(readers[i])
         rate = NEAR if nbytes(before.cells) * n <= CACHE else FAR
         extra = sum(cost(*node[:3]) for node in after.nodes) - sum(cost(*node[:3]) for node in before.nodes)
