@@ -347,3 +347,15 @@ def test_small_programs_are_left_alone() -> None:
     finally:
         fuse_pass.MIN_GAIN = kept
     assert fused_steps(check(lambda x: fn(x), leaf(40)))
+
+
+def test_nothing_is_made_again_from_what_has_changed() -> None:
+    def fn(x: Any) -> Any:
+        x.grad = None
+        y = x * 2.0
+        loss = (y * y).mean() ** 2
+        x.detach().add_(0.25)  # the backward pass reads y, which can no longer be made of x
+        loss.backward()
+        return (loss.detach(),)
+
+    check(fn, leaf(300_000))
