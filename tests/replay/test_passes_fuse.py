@@ -307,31 +307,47 @@ def test_element_types_meet() -> None:
 def test_an_error_leaves_what_eager_code_leaves() -> None:
     """Chains around a step that can fail: what was written before it is there, what comes after is not."""
 
-    def fn(x: Any, index: Any) -> Any:
+    def fn(x: Any, y: Any, z: Any, index: Any) -> Any:
         with tg.no_grad():
             x.mul_(0.5).add_(1.0)
+            y.mul_(0.5)
+            z.copy_(y * 3.0)
             loss = tg.nn.functional.cross_entropy(x.reshape(10, 10), index)
             x.sub_(0.25).neg_()
+            y.add_(1.0)
+            z.copy_(y * 2.0)
             return (loss + (x * x).sum(),)
 
     def make() -> list[Any]:
-        return [tg.tensor(np.linspace(-1.0, 1.0, 100)), tg.tensor(np.arange(10))]
+        numbers = [tg.tensor(np.linspace(-1.0, 1.0, 100) * k) for k in (1, 2, 3)]
+        return [*numbers, tg.tensor(np.arange(10))]
 
     eager, other = make(), make()
     compiled = compile(lambda *a: fn(*a), fullgraph=True)
     for _ in range(4):
         assert results_of(fn(*eager), []) == results_of(compiled(*other), [])
     assert compiled.counters.replayed
-    for t in (eager[1], other[1]):
+    for t in (eager[3], other[3]):
         t[0] = 1000
     for f, args in ((fn, eager), (compiled, other)):
         with pytest.raises(IndexError):
             f(*args)
-    assert bits(eager[0]) == bits(other[0])
-    for t in (eager[1], other[1]):
+    assert [bits(t) for t in eager] == [bits(t) for t in other]
+    for t in (eager[3], other[3]):
         t[0] = 2
     assert results_of(fn(*eager), []) == results_of(compiled(*other), [])
-    assert bits(eager[0]) == bits(other[0])
+    assert [bits(t) for t in eager] == [bits(t) for t in other]
+
+
+def test_a_sum_is_finished_before_it_is_read() -> None:
+    def fn(x: Any) -> Any:
+        with tg.no_grad():
+            a = x * 2.0 + 1.0
+            b = (a - a.sum()) * 0.5
+            return b / b.mean(), a
+
+    check(fn, leaf(1000))
+    check(fn, leaf(1))
 
 
 def test_small_programs_are_left_alone() -> None:
