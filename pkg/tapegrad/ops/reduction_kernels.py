@@ -25,7 +25,6 @@ from ..dtypes import float32 as T
 from ..native.symbols import maximum, minimum, pointer
 from .fold import LANES, add, chunks_of, fold_columns, fold_row, multiply, plain, plan_items, put
 
-ST = 4  # bytes of an element; bound like T
 SEGMENT = 32768  # elements of a segment of a row
 BAND = 1024  # elements folded in the lane type
 WIDTH = 256  # columns of an item where inner > 1
@@ -74,7 +73,7 @@ def fetch(f, start, n, area):
 
     A kernel that computes them while it reduces binds its own, which puts them at `area`.
     """
-    return f[FRAME_IN] + start * ST
+    return f[FRAME_IN] + start * pointer(f[FRAME_EXT], int64)[3]
 
 
 def rows_of_segment(inner):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from types import FunctionType
 from typing import Any, NamedTuple
 
 from .. import native
@@ -153,25 +152,25 @@ def _refs(chain: Chain) -> list[Ref]:
     return found if chain.reduction is None else [*found, chain.reduction[2]]
 
 
-_built: dict[Chain, tuple[FunctionType, dict[str, Any], str]] = {}
+Kernel = tuple[Callable[..., Any], dict[str, Any], str]
+_built: dict[Chain, Kernel] = {}
 
 
-def _build(chain: Chain) -> tuple[Callable[..., Any], dict[str, Any], str]:
+def _build(chain: Chain) -> Kernel:
     """The kernel as a plain function, its bindings and its name."""
-    found = _built.get(chain)
-    if found is None:
+    if chain not in _built:
         text, space = _text(chain)
-        exec(compile(text, "<fused>", "exec"), space)
+        exec(compile(text, "<fused>", "exec"), space)  # noqa: S102 (the text is made above, of numbers)
         function = space.pop("fused")
+        name = f"fused.{len(chain.nodes)}"
         if chain.reduction is None:
-            found = function, {}, f"fused.{len(chain.nodes)}"
+            _built[chain] = function, {}, name
         else:
             op, dt, _ = chain.reduction
             t = DTYPES[dt]
-            bindings = {"T": t, "ST": t.itemsize, "fetch": function, "BAND_ROOM": BAND * t.itemsize}
-            found = OPS[op].forward, bindings, f"fused.{len(chain.nodes)}.{OPS[op].name}"  # type: ignore[assignment]
-        _built[chain] = found
-    return found
+            bindings = {"T": t, "fetch": function, "BAND_ROOM": BAND * t.itemsize}
+            _built[chain] = OPS[op].forward, bindings, f"{name}.{OPS[op].name}"
+    return _built[chain]
 
 
 def is_compiled(chain: Chain) -> bool:

@@ -166,7 +166,8 @@ def fused_step(group: Group, program: Program, unit: Sequence[int]) -> Step:
     ahead = AHEAD if group.nbytes() > CACHE else 0
     words = fused_kernels.pack(group.sizes, ahead, len(group.memory), group.numbers, group.params)
     address = fused_kernels.address(group.chain)
-    operands, writes = {}, frozenset()
+    operands: dict[int, Operand] = {}
+    writes: frozenset[int] = frozenset()
     plan = (group.n, CHUNK_ELEMENTS if group.n >= PARALLEL_ELEMENTS else 1 << 62, 1, 0)
     if group.result is not None:
         operands, writes = {FRAME_OUT: group.result}, frozenset({FRAME_OUT})

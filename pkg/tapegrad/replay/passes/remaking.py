@@ -180,7 +180,7 @@ class Values:
         def nbytes(cells: Iterable[Cell]) -> int:
             return sum(DTYPES[c.dt].itemsize for c in cells if c.full)
 
-        saved = nbytes(before.cells) - nbytes(after.cells)
+        saved: float = nbytes(before.cells) - nbytes(after.cells)
         for i in own & self.chosen:
             piece = self.pieces[i]
             assert piece is not None
