@@ -17,7 +17,7 @@ UNARY = ("neg", "abs", "square", "relu", "tanh", "exp", "sigmoid", "sqrt", "log1
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 INPLACE = ("add_", "mul_", "sub_", "neg_", "tanh_", "clamp_")
 SIZES = (1, 2, 17, 1000, 1025, 40_000)
-SIMPLE = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck), derandomize=True)
+SIMPLE = settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
