@@ -38,7 +38,8 @@ def picture(o: Any, seen: dict[int, int] | None = None) -> Any:
         return "again", seen[id(o)]
     if isinstance(o, FunctionType) or callable(o) and not hasattr(o, "parameters"):
         return "function"
-    seen[id(o)] = len(seen)
+    if not isinstance(o, tuple):
+        seen[id(o)] = len(seen)
     if isinstance(o, np.ndarray):
         return o.shape, o.tobytes()
     if isinstance(o, torch.Generator):

@@ -70,7 +70,16 @@ def spoiled(r, data):
                     "data_offsets": r.choice([[0, 4], [4, 0], [0, 2**63], [-4, 4], [], [0]]),
                 }[change]
     else:
-        odd = ["dict", [["a"]]], ["tensor", "nothing", True], ["list", 5], ["x"], [], {}, ["size", [-1, 2**70]], ["dtype", "int"]
+        odd = (
+            ["dict", [["a"]]],
+            ["tensor", "nothing", True],
+            ["list", 5],
+            ["x"],
+            [],
+            {},
+            ["size", [-1, 2**70]],
+            ["dtype", "int"],
+        )
         tree = r.choice([*odd, ["float", "1e999"], ["set", [["list", []]]], [["list", []]], ["parameter", "value", 1]])
         for _ in range(r.choice([0, 0, 1, 500, 5000])):
             tree = ["list", [tree]]
@@ -113,14 +122,28 @@ def some_optimizer(r, params):
     numbers = [0, 0.1, 0.9, 1, -1, 1e30, float("nan"), torch.tensor(0.1), torch.tensor(0.1, dtype=torch.float64)]
     make = r.choice([torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
     options = {}
-    for name in ("lr", "momentum", "weight_decay", "dampening", "nesterov", "amsgrad", "maximize", "eps", "betas", "foreach"):
+    for name in (
+        "lr",
+        "momentum",
+        "weight_decay",
+        "dampening",
+        "nesterov",
+        "amsgrad",
+        "maximize",
+        "eps",
+        "betas",
+        "foreach",
+    ):
         if r.random() < 0.25:
             options[name] = argument(r, 1) if r.random() < 0.2 else (
                 (r.choice(numbers), r.choice(numbers)) if name == "betas" else r.choice(numbers)
             )  # fmt: skip
     groups = params
     if r.random() < 0.3 and len(params) > 1:
-        groups = [{"params": params[:1], "lr": 0.5}, {"params": params[1:], r.choice(["lr", "x", "eps"]): argument(r, 1)}]
+        groups = [
+            {"params": params[:1], "lr": 0.5},
+            {"params": params[1:], r.choice(["lr", "x", "eps"]): argument(r, 1)},
+        ]
     with MAY:
         return make(groups, **options)
     return make(params, lr=0.1)
@@ -186,7 +209,11 @@ def optimizing(r, log):
             elif schedule is None:
                 name = r.choice(torch.optim.lr_scheduler.__all__)
                 schedule = getattr(torch.optim.lr_scheduler, name)(
-                    optimizer, *[r.choice([1, 2, 0, 0.5, [1, 3], lambda e: 0.9**e, argument(r, 1)]) for _ in range(r.choice([0, 1, 2]))]
+                    optimizer,
+                    *[
+                        r.choice([1, 2, 0, 0.5, [1, 3], lambda e: 0.9**e, argument(r, 1)])
+                        for _ in range(r.choice([0, 1, 2]))
+                    ],
                 )
             elif r.random() < 0.7:
                 schedule.step(*([] if r.random() < 0.8 else [argument(r, 2)]))
@@ -313,4 +340,3 @@ def modules(r, log):
 
 
 PROGRAMS = (files, optimizing, loading, modules)
-

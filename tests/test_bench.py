@@ -87,3 +87,70 @@ def test_tapegrad_computes_pytorchs_numbers_in_every_row(reference):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["failures"] == []
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The benchmark scripts as modules; PyTorch is only needed where one is run."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module
+
+
+def test_compiled_steps_do_what_eager_steps_do(bench):
+    """Every compiled work replays, with the losses of the eager one, bit for bit."""
+    compiled = bench("benchmarks.compiled")
+    import tapegrad
+
+    for name in ("digits 32x32 SGD", "digits 1x32 Adam", "rnn"):
+        work = compiled.MAKES[name](tapegrad, tapegrad.compile)
+        assert work.losses(8) == compiled.MAKES[name](tapegrad, compiled.plain).losses(8)
+        assert work.step.counters.replayed >= 3
+    assert compiled.chain(tapegrad, size=5000).losses(2)[0] > 0
+
+
+def test_hand_written_steps_have_the_same_losses(bench):
+    contenders, compiled = bench("contenders"), bench("benchmarks.compiled")
+    import tapegrad
+
+    for optimizer in ("SGD", "Adam"):
+        by_hand = contenders.numba_digits(tapegrad, 32, 32, optimizer).losses(10)
+        assert by_hand == pytest.approx(compiled.digits(tapegrad, 32, 32, optimizer).losses(10), rel=1e-4)
+    assert contenders.numba_rnn(tapegrad).losses(5) == pytest.approx(compiled.rnn(tapegrad).losses(5), rel=1e-4)
+    chain = compiled.chain(tapegrad, size=5000).losses(2)
+    assert contenders.numba_chain(5000).losses(2) == pytest.approx(chain, rel=1e-4)
+
+
+def test_an_eager_step_is_not_timed_as_a_compiled_one(bench):
+    compare_compiled, compiled = bench("compare_compiled"), bench("benchmarks.compiled")
+    import tapegrad
+
+    real = compiled.digits(tapegrad, 1, 32, "SGD", tapegrad.compile)
+    real.run(6)
+    compare_compiled.replaying(real)
+
+    class Step:
+        class counters:
+            replayed, eager = 3, 8
+
+    work = Counting([])
+    work.step = Step
+    with pytest.raises(bench("compare_torch").Disagreement, match="does not replay"):
+        compare_compiled.replaying(work)
+
+
+def test_readme_shows_a_generated_block(bench):
+    readme_table = bench("readme_table")
+    _, block, _ = readme_table.split(readme_table.README.read_text(encoding="utf-8"))
+    assert readme_table.same_form(block) == []
+
+
+def test_a_block_written_by_hand_is_noticed(bench):
+    readme_table = bench("readme_table")
+    block = readme_table.render(readme_table.example(), "two cores of a machine")
+    assert readme_table.same_form(block) == []
+    lines = block.splitlines()
+    rows = [i for i, line in enumerate(lines) if line.startswith("| digits step")]
+    assert readme_table.same_form("\n".join(lines[: rows[0]] + lines[rows[0] + 1 :]))
+    assert readme_table.same_form(block.replace("1.50-1.50", "about 1.5"))
+    assert readme_table.same_form(block.replace("Whole training steps.", "Ours is faster."))
+    assert readme_table.same_form(block.replace("| step |", "| work |"))

@@ -69,7 +69,7 @@ def _check_range(numbers: Any, d: dtype) -> None:
     if numbers.dtype.kind == "i" and d.itemsize == 8:
         return
     low, high = float(numbers.min()), float(numbers.max())
-    limits = np.iinfo(d.numpy)
+    limits: Any = np.iinfo(d.numpy)
     smallest = -float(limits.max) if limits.min == 0 else float(limits.min)
     fits = smallest <= low and (high <= limits.max if limits.max < 2**53 else high < 2.0**63)  # no NaN
     if limits.min == 0 and numbers.dtype.kind == "f" and fits:

@@ -29,7 +29,9 @@ def set_num_threads(n: int) -> None:
     _execute.set_hook("n_threads", native.get_num_threads())
 
 
-def _multi_tensor_update(name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...], only_check: bool = False) -> bool:
+def _multi_tensor_update(
+    name: str, columns: tuple[list[Tensor], ...], params: tuple[float, ...], only_check: bool = False
+) -> bool:
     """One native optimizer update; False, with nothing written, if the tensors are not uniform.
 
     `only_check` writes nothing in either case.

@@ -406,6 +406,8 @@ cdef Tensor cast_to(Tensor t, int dt):
 cpdef Tensor clone(Tensor t):
     """A copy with its own memory, recorded."""
     cdef PyObject* args[1]
+    if t is None:
+        raise TypeError("clone(): argument 'input' (position 1) must be Tensor, not NoneType")
     args[0] = <PyObject*>t
     return pointwise(cast_op[t.dt], 1, args, None, None)
 
@@ -789,10 +791,10 @@ cdef class Tensor:
     @property
     def data(self):
         """The same memory as a tensor outside of every history, with its own version count."""
-        cdef Storage* st
+        cdef Storage* st = storage_share(self.st)
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
-        st = storage_share(self.st)
+            _capture.note_shared(st)
         cdef Tensor t = tensor_over(st, self.data_, self.dt, self.ndim_, self.shape_, self.strides_)
         storage_release(st)
         return t
@@ -1268,6 +1270,6 @@ def get_default_dt():
     return default_dt
 
 
-def mark_inference(Tensor t):
+def mark_inference(Tensor t not None):
     """Whether t was made in inference mode."""
     return t.inference

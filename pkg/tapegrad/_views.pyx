@@ -317,6 +317,8 @@ cpdef Tensor select(Tensor self, dim, index):
     cdef Arrangement a
     cdef int64_t d, i, n
     cdef int k
+    if self is None:                    # what is public in C as well takes it
+        raise TypeError("select(): argument 'input' (position 1) must be Tensor, not NoneType")
     if self.ndim_ == 0:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
     d = dim_of(dim, self.ndim_)
@@ -340,7 +342,11 @@ cpdef Tensor select(Tensor self, dim, index):
 cpdef Tensor slice_(Tensor self, dim, start, stop, step):
     """A range of a dimension with Python's slice rules, as a view; ValueError unless step is positive."""
     cdef Arrangement a
-    cdef int64_t d = dim_of(dim, self.ndim_), n = self.shape_[d], lo, hi, st
+    cdef int64_t d, n, lo, hi, st
+    if self is None:
+        raise TypeError("slice(): argument 'input' (position 1) must be Tensor, not NoneType")
+    d = dim_of(dim, self.ndim_)
+    n = self.shape_[d]
     st = 1 if step is None else step.__index__()
     if st <= 0:
         raise ValueError("step must be greater than zero")

@@ -6,6 +6,9 @@ number of records on the tape are compared before and after. Nothing here knows 
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -146,7 +149,9 @@ def test_in_place(op: Op) -> None:
             spoiled = [("nothing wrong", None)] if k == 0 else [*bad_tensors(good[k].detach()), *bad_numbers()]
             for what, bad in spoiled:
                 args = good if k == 0 else [*good[:k], bad, *good[k + 1 :]]
-                refused += attempt(lambda args=args: f(*args), args, f"{op.name}_ on {self_kind}, {what} as argument {k}")
+                refused += attempt(
+                    lambda args=args: f(*args), args, f"{op.name}_ on {self_kind}, {what} as argument {k}"
+                )
     assert refused, "leaves, expanded tensors or wrong operands are refused"
 
 
@@ -184,3 +189,28 @@ def test_structured(op: Op) -> None:
             if seen > 8 * (history + 1):
                 break
     assert refused, "nothing was refused"
+
+
+@pytest.mark.parametrize("where", ["functions", "methods", "methods of the class"])
+def test_none_in_the_first_place_is_refused(where: str) -> None:
+    """In a process of its own: what takes it for a tensor reads memory that is not there."""
+    program = f"""
+        import tapegrad as torch
+        from tapegrad._functions.base import FUNCTIONS, METHODS
+        own = {{n: getattr(torch.Tensor, n) for n in dir(torch.Tensor) if callable(getattr(torch.Tensor, n, None))}}
+        table = {{"functions": FUNCTIONS, "methods": METHODS, "methods of the class": own}}[{where!r}]
+        skip = ("__new__", "__init_subclass__", "__subclasshook__", "__class__")
+        for name, function in table.items():
+            for rest in ((), (0,), (-1, 0), (0, 0, 1), (None,), (None, None)):
+                if name in skip:
+                    continue
+                print(name, rest, flush=True)
+                try:
+                    function(None, *rest)
+                except (TypeError, AttributeError, RuntimeError, ValueError, IndexError):
+                    pass
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stdout[-100:] + child.stderr[-1000:]

@@ -166,7 +166,7 @@ def test_threads(op: Op) -> None:
                     xs[k].requires_grad_()
                 ys = results(run(op, xs, options, compute))
                 if which:
-                    ys[0].backward(tg.ones(*ys[0].shape, dtype=ys[0].dtype) * 0.3)
+                    ys[0].backward(tg.ones(ys[0].shape, dtype=ys[0].dtype) * 0.3)
                 found.append([*ys, *[xs[k].grad for k in which]])
         for one, two in zip(*found, strict=True):
             check_same(one, two, what)

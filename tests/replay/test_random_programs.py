@@ -105,7 +105,7 @@ def instruction(w, code, values, given):
         places = torch.tensor([0, -1, i % len(flat_a), 0])
         return [
             lambda: flat_a[places], lambda: flat_a.index_select(0, torch.tensor([0, 0])), lambda: flat_a.gather(0, torch.tensor([0])),
-            lambda: a.masked_fill(a > 0, 0.25), lambda: a.tril() if a.ndim == 2 else a, lambda: flat_a[flat_a.argmax()],
+            lambda: a.masked_fill(a > 0, 0.25), lambda: a.tril() if a.ndim == 2 else a, lambda: flat_a[flat_a.argmax()[None]],
             lambda: torch.zeros(3).scatter_add(0, torch.tensor([2, 0]), flat_a[torch.tensor([0, 0])]),
         ][which % 7]()  # fmt: skip
     if kind == "inplace":

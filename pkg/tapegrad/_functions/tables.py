@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import _tensor, _views
+from .. import _views
 from .._tensor import Tensor, apply_pointwise
 from ..dtypes import bool_, dtype, float32, float64, int32, int64, promote_types, uint8
 from ..native import symbols

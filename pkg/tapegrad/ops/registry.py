@@ -228,8 +228,8 @@ def pointwise(
     `derivatives` holds per input a formula, IDENTITY, None where no gradient flows, or NOT_IMPLEMENTED
     where backward raises; `promote`
     is "same" or "float" (integers are computed in the default floating type); `result` fixes the
-    result's type; with `bounds` a Python number has to fit the type, else integers wrap around; with `no_bool` bools are refused;
-    `reference` is the same function on NumPy float64 arrays; `domain` the interval
+    result's type; with `bounds` a Python number has to fit the type, else integers wrap around; with
+    `no_bool` bools are refused; `reference` is the same function on NumPy float64 arrays; `domain` the interval
     where the tests sample.
     """
     code = forward.__code__

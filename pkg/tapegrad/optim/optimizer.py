@@ -377,7 +377,8 @@ def _shapes_differ(param: api.Tensor, t: api.Tensor) -> None:
     """PyTorch's error of adding the two, or one that names both shapes where they would broadcast."""
     param.detach() + t.detach()
     raise RuntimeError(
-        f"the shape {list(t.shape)} of a gradient or of optimizer state does not match the parameter's {list(param.shape)}"
+        f"the shape {list(t.shape)} of a gradient or of optimizer state does not match the parameter's "
+        f"{list(param.shape)}"
     )
 
 

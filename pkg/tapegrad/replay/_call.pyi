@@ -17,6 +17,7 @@ class Caller:
     form: Form | None
     machine: Machine | None
     snapshot: Snapshot | None
+    contents: Callable[[], bool] | None
     def forget_fast(self) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 

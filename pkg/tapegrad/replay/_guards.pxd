@@ -9,9 +9,6 @@ cdef class Snapshot:
     cdef int64_t n
     cdef PyObject** held                # the containers once more, borrowed from the list
     cdef char* kinds                    # of each: dict, list, cell
-    cdef list spaces                    # namespaces of which single names are looked at
-    cdef list names
-    cdef list values
 
     cdef void keep(self, int64_t at, PyObject* o) noexcept
     cdef void exchange(self, int64_t at, PyObject* o) noexcept

@@ -19,16 +19,63 @@ cdef extern from "Python.h":
     PyObject* list_item "PyList_GET_ITEM"(PyObject* o, Py_ssize_t i) noexcept
     PyObject* cell_item "PyCell_GET"(PyObject* cell) noexcept
 
+
+cdef class View:
+    """Some names of a namespace: of a dict, of a class's mapping, or (with `owner`) attributes of an object."""
+    cdef object namespace
+    cdef object owner
+    cdef bint is_dict
+    cdef readonly tuple names
+
+    def __init__(self, namespace, tuple names not None, owner=None):
+        self.namespace = namespace
+        self.owner = owner
+        self.is_dict = isinstance(namespace, dict) and owner is None
+        self.names = names
+
+    cdef PyObject* value(self, int64_t i):
+        """What name i stands for, a reference of the namespace's; NULL for nothing."""
+        name = self.names[i]
+        if self.is_dict:
+            return PyDict_GetItem(self.namespace, name)
+        if self.owner is not None:
+            found = getattr(self.owner, name, missing)
+        else:
+            found = self.namespace.get(name, missing)
+        return NULL if found is missing else <PyObject*>found
+
+    def values(self):
+        """What the names stand for, None for nothing."""
+        cdef int64_t i
+        cdef PyObject* found
+        out = []
+        for i in range(len(self.names)):
+            found = self.value(i)
+            out.append(<object>found if found != NULL else None)
+        return out
+
+
+cdef object missing = object()
+
+
+cdef char kind_of(object container):
+    if isinstance(container, dict):
+        return DICT
+    if isinstance(container, list):
+        return LIST
+    return VIEW if isinstance(container, View) else CELL
+
 cdef enum:
     DICT = 0
     LIST = 1
     CELL = 2
+    VIEW = 3
 
 
 cdef class Snapshot:
     """The entries of dicts and lists as they were, what closure cells held, and single names of namespaces."""
 
-    def __cinit__(self, list containers, list looked_up):
+    def __cinit__(self, list containers):
         cdef int64_t at = 0, k
         cdef Py_ssize_t place
         cdef PyObject* key
@@ -48,13 +95,17 @@ cdef class Snapshot:
             container = containers[k]
             self.first[k] = at
             self.held[k] = <PyObject*>container
-            self.kinds[k] = DICT if isinstance(container, dict) else LIST if isinstance(container, list) else CELL
+            self.kinds[k] = kind_of(container)
             if isinstance(container, dict):
                 place = 0
                 while PyDict_Next(container, &place, &key, &value):
                     self.keep(at, key)
                     self.keep(at + 1, value)
                     at += 2
+            elif isinstance(container, View):
+                for place in range(len((<View>container).names)):
+                    self.keep(at, (<View>container).value(place))
+                    at += 1
             elif isinstance(container, list):
                 for place in range(PyList_GET_SIZE(container)):
                     self.keep(at, PyList_GET_ITEM(container, place))
@@ -64,9 +115,6 @@ cdef class Snapshot:
                 at += 1
         self.first[self.n] = at
         self.n_entries = at
-        self.spaces = [space for space, _ in looked_up]
-        self.names = [name for _, name in looked_up]
-        self.values = [space.get(name) for space, name in looked_up]
 
     cdef void keep(self, int64_t at, PyObject* o) noexcept:
         if o != NULL:
@@ -102,6 +150,10 @@ cdef class Snapshot:
                     if key != self.entries[at] or value != self.entries[at + 1]:
                         return k
                     at += 2
+            elif self.kinds[k] == VIEW:
+                for place in range(last - at):
+                    if (<View>container).value(place) != self.entries[at + place]:
+                        return k
             elif self.kinds[k] == LIST:
                 if list_size(container) != last - at:
                     return k
@@ -114,27 +166,7 @@ cdef class Snapshot:
 
     cdef bint unchanged(self):
         """Whether everything is the very object that it was."""
-        cdef Py_ssize_t k
-        cdef PyObject* value
-        for k in range(PyList_GET_SIZE(self.spaces)):
-            value = PyDict_GetItem(<object>PyList_GET_ITEM(self.spaces, k), <object>PyList_GET_ITEM(self.names, k))
-            if value != PyList_GET_ITEM(self.values, k) and not (
-                    value == NULL and <object>PyList_GET_ITEM(self.values, k) is None):
-                return False
         return self.differs(0) < 0
-
-    def changed_names(self):
-        """(name, value before, value now) of the single names that differ."""
-        found = []
-        for space, name, value in zip(self.spaces, self.names, self.values):
-            now = space.get(name)
-            if now is not value:
-                found.append((name, value, now))
-        return found
-
-    def accept_names(self):
-        """Takes what the single names stand for now for what they stood for."""
-        self.values = [space.get(name) for space, name in zip(self.spaces, self.names)]
 
     def first_difference(self, int64_t start=0):
         """The index of the first container from `start` on that differs, or -1."""
@@ -166,6 +198,10 @@ cdef class Snapshot:
                 self.exchange(at, key)
                 self.exchange(at + 1, value)
                 at += 2
+        elif isinstance(container, View):
+            for place in range(len((<View>container).names)):
+                self.exchange(at, (<View>container).value(place))
+                at += 1
         elif isinstance(container, list):
             if PyList_GET_SIZE(container) != self.first[k + 1] - at:
                 raise ValueError("the container has another size now")
@@ -192,4 +228,6 @@ cdef inline PyObject* cell_value(object cell) noexcept:
 
 
 cdef int64_t cell_size(object container):
+    if isinstance(container, View):
+        return len((<View>container).names)
     return len(container) if isinstance(container, list) else 1

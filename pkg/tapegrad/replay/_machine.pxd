@@ -26,23 +26,29 @@ cdef class Machine:
     cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
     cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
     cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
+    cdef public tuple dropped           # leaves whose gradients become None before anything is computed
     cdef public tuple bumps             # (tensor, count): versions of tensors from outside
     cdef public tuple stamps
+    cdef public tuple shared_plans
     cdef public object result
     cdef int64_t* ranges                # (start, end) of written memory from outside
     cdef int64_t n_ranges
     cdef public object fail             # called with (instruction, status, two details): raises
+    cdef public tuple fixed             # (argument, the tensor that it must be)
+    cdef public tuple relations         # (i, j, bytes from i to j, same object) of arguments of one memory
     cdef public tuple locks             # of generators that are drawn from
 
     cdef bint fits(self, tuple arguments) except -1
     cdef bint overlapping(self) except -1
+    cdef Tensor leaf(self, int64_t k, tuple arguments)
     cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL
     cdef int64_t execute(self) except -2
     cdef int64_t go(self, int64_t i) noexcept nogil
     cdef int64_t go_timed(self) noexcept nogil
     cdef int64_t in_parallel(self, int64_t* c) except -1
     cdef int bump(self) except -1
-    cdef object failed(self, int64_t i)
+    cdef object failed(self, int64_t i, tuple arguments)
+    cdef int forget_shared(self) except -1
     cdef object finish(self, tuple arguments)
     cdef int put_gradient(self, Tensor leaf, object state, tuple arguments, list records) except -1
     cdef Tensor make(self, object plan, tuple arguments, list records)

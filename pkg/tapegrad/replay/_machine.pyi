@@ -68,6 +68,7 @@ class Machine:
     entry: tuple[bool | None, ...]
     exit: tuple[Any, ...]
     events: tuple[tuple[int, int, Any], ...]
+    dropped: tuple[int, ...]
     bumps: tuple[tuple[Tensor, int], ...]
     stamps: tuple[Stamp, ...]
     result: Any

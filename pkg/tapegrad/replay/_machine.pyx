@@ -16,8 +16,8 @@ from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.tape._execute cimport blas_table
-from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._copies cimport record_copy_in, record_copy_out
+from tapegrad.tape._storage cimport Storage, storage_exact, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, extension, kernel_t, record, record_extend, record_extended, record_new,
     record_obj, record_refs, record_release, record_retain, record_save, record_set_edge, record_set_ptr, segments,
@@ -232,6 +232,8 @@ cdef class TensorPlan:
     cdef int64_t shape[MAX_DIMS]
     cdef int64_t strides[MAX_DIMS]
     cdef bint inference
+    cdef public bint shared             # in several places of the results
+    cdef Tensor last                    # ... as made in the run that goes on
 
     def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
                  bint inference):
@@ -358,7 +360,7 @@ cdef class Machine:
             if written and source != B_FRESH:
                 self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
-        self.locks = ()
+        self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -384,10 +386,18 @@ cdef class Machine:
         """Whether the tensors from outside, the gradients and the memory of the arguments are as recorded."""
         cdef int64_t k, n
         cdef Guarded g
-        cdef Tensor t
+        cdef Tensor t, other
         cdef object held
         for g in self.guarded:
             if not g.holds():
+                return False
+        for number, tensor in self.fixed:
+            if arguments[<int64_t>number] is not tensor:
+                return False
+        for i, j_, delta, is_same in self.relations:
+            t = <Tensor>arguments[<int64_t>i]
+            other = <Tensor>arguments[<int64_t>j_]
+            if t.st != other.st or other.data_ - t.data_ != <int64_t>delta or (t is other) != is_same:
                 return False
         for k in range(self.n_bases):
             if self.base_source[k] == B_ARGUMENT:
@@ -398,12 +408,12 @@ cdef class Machine:
             expected = self.entry[k]
             if expected is None:
                 continue
-            held = gradient_at(<Tensor>self.leaves[k])
+            held = gradient_at(self.leaf(k, arguments))
             if (held is not None) != expected:
                 return False
         for k in range(self.n_bases):
             if self.base_source[k] == B_GRADIENT:
-                held = gradient_at(<Tensor>self.leaves[self.base_number[k]])
+                held = gradient_at(self.leaf(self.base_number[k], arguments))
                 if held is None:
                     return False
                 t = <Tensor>held
@@ -442,6 +452,10 @@ cdef class Machine:
                         return True
         return False
 
+    cdef Tensor leaf(self, int64_t k, tuple arguments):
+        found = self.leaves[k]
+        return <Tensor>arguments[(<Argument>found).number] if isinstance(found, Argument) else <Tensor>found
+
     def fits_now(self, tuple arguments):
         """Whether a run with these arguments would go through."""
         return self.fits(arguments)
@@ -458,6 +472,8 @@ cdef class Machine:
             return False, None
         self.busy = True
         try:
+            for k in self.dropped:      # before their successors take memory
+                self.put_gradient(self.leaf(k, arguments), False, arguments, None)
             for k in range(self.n_bases):
                 if self.base_source[k] == B_FRESH:
                     self.base_storage[k] = storage_new(self.base_bytes[k])
@@ -477,9 +493,10 @@ cdef class Machine:
                     lock.release()
             self.bump()
             if status >= 0:
-                self.failed(status)
+                self.failed(status, arguments)
             return True, self.finish(arguments)
         finally:
+            self.forget_shared()
             for k in range(self.n_bases):
                 if self.base_storage[k] != NULL:
                     storage_release(self.base_storage[k])
@@ -489,7 +506,7 @@ cdef class Machine:
     cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL:
         if self.base_source[k] == B_ARGUMENT:
             return (<Tensor>arguments[self.base_number[k]]).st
-        return (<Tensor>gradient_at(<Tensor>self.leaves[self.base_number[k]])).st
+        return (<Tensor>gradient_at(self.leaf(self.base_number[k], arguments))).st
 
     cdef int64_t execute(self) except -2:
         """Goes through the instructions; the number of the one that failed, or -1."""
@@ -595,7 +612,7 @@ cdef class Machine:
             self.base_storage[k].version += self.base_version[k]
         return 0
 
-    cdef object failed(self, int64_t i):
+    cdef object failed(self, int64_t i, tuple arguments):
         """Leaves the gradients as eager code would have left them, and raises the error of instruction i."""
         cdef int64_t* f = self.code + i * I_WORDS + I_FRAME
         states = {}
@@ -603,7 +620,7 @@ cdef class Machine:
             if place <= i:
                 states[leaf] = state
         for leaf, state in states.items():
-            self.put_gradient(<Tensor>self.leaves[leaf], state, (), None)
+            self.put_gradient(self.leaf(leaf, arguments), state, arguments, None)
         self.fail(i, self.code[i * I_WORDS + I_STATUS], f[FRAME_ERROR], f[FRAME_ERROR + 1])
         raise RuntimeError("a compiled program failed")
 
@@ -617,12 +634,18 @@ cdef class Machine:
             for k in range(n):
                 state = self.exit[k]
                 if state is not None:
-                    self.put_gradient(<Tensor>self.leaves[k], state, arguments, records)
+                    self.put_gradient(self.leaf(k, arguments), state, arguments, records)
             return self.build(self.result, arguments, records)
         finally:
             if records is not None:
                 for i in records:
                     record_release(<int64_t>i)
+
+    cdef int forget_shared(self) except -1:
+        cdef TensorPlan p
+        for p in self.shared_plans:
+            p.last = None
+        return 0
 
     cdef int put_gradient(self, Tensor leaf, object state, tuple arguments, list records) except -1:
         if state is False:
@@ -639,6 +662,8 @@ cdef class Machine:
         cdef Tensor t, over
         cdef Storage* st
         cdef int64_t i
+        if p.shared and p.last is not None:
+            return p.last
         if p.base >= 0:
             st = self.base_storage[p.base]
             t = tensor_over(st, st.ptr + p.offset, p.dt, p.ndim, p.shape, p.strides)
@@ -652,6 +677,8 @@ cdef class Machine:
             record_retain(i)
             t.rec = i
             t.requires = True
+        if p.shared:
+            p.last = t
         return t
 
     cdef object build(self, object shape, tuple arguments, list records):
@@ -749,7 +776,7 @@ cdef class Arena:
     cdef readonly int64_t nbytes
 
     def __cinit__(self, int64_t nbytes):
-        self.st = storage_new(nbytes)
+        self.st = storage_exact(nbytes)
         self.address = <int64_t><uintptr_t>self.st.ptr
         self.nbytes = nbytes
 

@@ -23,14 +23,18 @@ def difference(a: Program, b: Program) -> tuple[str, Any] | None:
     if len(a.steps) != len(b.steps):
         longer = a.steps if len(a.steps) > len(b.steps) else b.steps
         return "what is computed differs from call to call", longer[min(len(a.steps), len(b.steps))].line
-    for name in ("exits", "result", "records", "fixed_arguments"):
+    for name in ("exits", "result", "records", "fixed_arguments", "relations"):
         if not alike(getattr(a.effects, name), getattr(b.effects, name)):
             return {"exits": "what becomes of gradients"}.get(name, "the result") + " differs from call to call", None
-    if [(id(x.tensor), x.entry) for x in a.effects.leaves] != [(id(x.tensor), x.entry) for x in b.effects.leaves]:
+    if [(leaf_key(x), x.entry) for x in a.effects.leaves] != [(leaf_key(x), x.entry) for x in b.effects.leaves]:
         return "whether gradients are there differs from call to call", None
     if [(key(w), n) for w, n in a.effects.versions] != [(key(w), n) for w, n in b.effects.versions]:
         return "what is changed in place differs from call to call", None
     return None
+
+
+def leaf_key(leaf: Any) -> Any:
+    return ("argument", leaf.tensor.number) if hasattr(leaf.tensor, "number") else id(leaf.tensor)
 
 
 def key(where: Any) -> Any:

@@ -59,12 +59,13 @@ class Entry:
         self.machines = [layout.lay_out(program)]
         for cell in self.machines[0][1]:
             guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
-        self.fits = self.write_cells()
+        self.write_cells()
 
     def write_cells(self) -> bool:
         """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
         self.guards.stale_cells = False
-        return all(layout.write_cells(cells, memory) for _, cells, memory in self.machines)
+        self.fits = all([layout.write_cells(cells, memory) for _, cells, memory in self.machines])
+        return self.fits
 
     def machine(self) -> Any:
         """A machine that is not running."""
@@ -89,13 +90,22 @@ class Pending:
                 numbers, group = step.update
                 guards.cells[id(group)] = numbers.keys
 
-    def fits(self) -> bool:
+    def fits(self, arguments: tuple[Tensor, ...]) -> bool:
         """Whether, for all that can be seen, a call made now does what was recorded."""
-        return (
-            self.guards.difference() is None
-            and all(g.check() for g in self.outside)
-            and all(x.entry is None or (x.tensor.grad is not None) == x.entry for x in self.program.effects.leaves)
-        )
+        effects = self.program.effects
+        if self.guards.difference() is not None or not all(g.check() for g in self.outside):
+            return False
+        if any(arguments[i] is not t for i, t in effects.fixed):
+            return False
+        for i, j, distance, same in effects.relations:
+            a, b = _machine.memory_of(arguments[i]), _machine.memory_of(arguments[j])
+            if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
+                return False
+        for leaf in effects.leaves:
+            t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _machine.Argument) else leaf.tensor
+            if leaf.entry is not None and (t.grad is not None) != leaf.entry:
+                return False
+        return True
 
 
 class Signature:
@@ -151,6 +161,7 @@ class CompiledFunction(Caller):
 
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
+        self.forget_fast()
         tensors: list[Tensor] = []
         others: list[Any] = []
         form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
@@ -168,7 +179,9 @@ class CompiledFunction(Caller):
             if changed is not None:
                 reason = f"{changed} changed"
                 continue
-            if entry.guards.stale_cells and not entry.write_cells():
+            if entry.guards.stale_cells:
+                entry.write_cells()
+            if not entry.fits:
                 reason = "an optimizer option changed"
                 continue
             if self.check:
@@ -188,6 +201,7 @@ class CompiledFunction(Caller):
         """The next call looks at this entry first."""
         if not self.check and simple(args, kwargs):
             self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot
+            self.contents = entry.guards.same_contents if entry.guards.contents else None
 
     @property
     def counters(self) -> Counters:
@@ -283,7 +297,7 @@ class CompiledFunction(Caller):
         for o in others:
             reach.add(o, "an argument")
         guards = Guards(reach)
-        expected = [p for p in signature.pending if p.fits()]
+        expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
         states = random_states()
         if not capture.begin():
@@ -296,6 +310,8 @@ class CompiledFunction(Caller):
             signature.recordings += 1
             try:
                 known = [t for t, _ in reach.tensors.values()]
+                if reach.iterators:
+                    raise Unfit(f"what {reach.iterators[0]} gives next cannot be foreseen (an iterator)", lasting=True)
                 program = Reader(capture, arguments, known, result).read()
                 for name, before, now in zip(("Python", "NumPy"), states, random_states(), strict=True):
                     if before != now:

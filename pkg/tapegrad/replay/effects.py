@@ -11,7 +11,7 @@ __all__ = ["Effects", "Leaf", "Made", "Record"]
 class Leaf(NamedTuple):
     """A leaf whose gradient the code looks at or puts.
 
-    `entry`: None if what it was before makes no difference, else whether there was one; `held` is that one, of
+    `tensor` may be an Argument. `entry`: None if what it was before makes no difference, else whether there was one; `held` is that one, of
     the recording.
     """
 
@@ -56,4 +56,6 @@ class Effects:
     versions: list[tuple[Any, int]]
     fresh_versions: dict[int, int]
     fixed_arguments: frozenset[int]
+    fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
+    relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object
     generators: list[Any] = field(default_factory=list)

@@ -32,6 +32,7 @@ INSTRUCTION_WORDS, FRAME_AT = 32, 8
 ONE_CALL, THREADS, CHUNKS = 0, 1, 2
 SOURCES = {FRESH: 0, ARGUMENT: 1, GRADIENT: 2}
 ALIGN = 64
+WORTH_DROPPING = 1 << 18  # bytes of gradients: for less, giving them up first takes longer than it helps
 
 
 class Pool:
@@ -169,8 +170,9 @@ def lay_out(program: Program) -> Any:
         code[i][FRAME_AT + word] = memory.address + where
     for i in range(len(code)):
         if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
-            at = plan.scratch_offsets.get(i)
-            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address if at is None else arena.address + at
+            shared = plan.scratch_offsets.get(i)
+            address_of = scratch_memory.address if shared is None else arena.address + shared
+            code[i][FRAME_AT + FRAME_SCRATCH] = address_of
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
@@ -210,15 +212,37 @@ def made_of(template: Any) -> list[Made]:
     return []
 
 
+def dropped(program: Program) -> tuple[int, ...]:
+    """Leaves whose gradients nothing reads and which are None, or others, before any step that can fail."""
+    if sum(b.nbytes for b in program.buffers.values() if b.kind == FRESH) < WORTH_DROPPING:
+        return ()
+    read = {b.source for n in program.lifetimes() if (b := program.buffers[n]).kind == GRADIENT}
+    fails = next((i for i, s in enumerate(program.steps) if s.declaration and s.declaration.errors), len(program.steps))
+    first: dict[int, tuple[int, int]] = {}
+    for at, leaf, storage in program.effects.events:
+        first.setdefault(leaf, (at, storage))
+    return tuple(
+        leaf
+        for leaf, (at, storage) in first.items()
+        if not storage and at <= fails and leaf not in read and program.effects.exits[leaf] is not None
+    )
+
+
 def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
     effects = program.effects
 
+    plans: dict[int, Any] = {}  # one tensor in two places stays one
+
     def plan(m: Any) -> Any:
         if isinstance(m, Made):
+            if id(m) in plans:
+                plans[id(m)].shared = True
+                return plans[id(m)]
             over = m.over if m.buffer < 0 else base_of[m.buffer]
-            return _machine.TensorPlan(
+            plans[id(m)] = _machine.TensorPlan(
                 over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
             )
+            return plans[id(m)]
         if isinstance(m, _machine.Rebuild):
             return _machine.Rebuild(m.make, plan(m.parts))
         if type(m) is tuple:
@@ -243,9 +267,13 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
         put = effects.exits[leaf]
         if storage in by_storage and isinstance(put, Made) and put.buffer == by_storage[storage]:
             events.append((at, leaf, exits[leaf]))
+    machine.fixed = effects.fixed
+    machine.relations = effects.relations
     machine.events = tuple(events)
+    machine.dropped = dropped(program)
     machine.bumps = tuple(outside_bumps)
     machine.result = plan(effects.result)
+    machine.shared_plans = tuple(p for p in plans.values() if p.shared)
     stamps = []
     for record in effects.records:
         saved = []

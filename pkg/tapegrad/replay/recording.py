@@ -108,13 +108,18 @@ class Reader:
         self.arguments = tuple(arguments)
         self.known = {id(t): t for t in known}
         self.result = result
+        # What `.data` showed is its tensor's memory, which is known.
+        shown = capture.shared
+        self.from_outside = [t for t in capture.outside.values() if _machine.memory_of(t)[0] not in shown]
         self.buffers: dict[int, Buffer] = {}
         self.by_key: dict[Any, Buffer] = {}
         self.inside = Memory()
         self.entries = Memory()
         self.lent = Memory()
         self.outside = Memory()
+        self.made_of: dict[int, Made] = {}
         self.fixed_arguments: set[int] = set()
+        self.relations: list[tuple[int, int, int, bool]] = []  # arguments i, j of one memory: bytes between, same object
         self.guarded: dict[int, Tensor] = {}
         self.made = {storage: (address, nbytes) for storage, address, nbytes in capture.made}
 
@@ -126,6 +131,7 @@ class Reader:
             raise Unfit(why, line, lasting=True)
         if not capture.whole:
             raise Unfit("there was no memory to note every storage")
+        self._forget_views()
         self._leaves()
         self._lay_out_memory()
         steps = self._steps()
@@ -136,10 +142,22 @@ class Reader:
 
     # ---------------------------------------------------------------- memory
 
+    def _forget_views(self) -> None:
+        """Lets go of views that the code itself made: what they show is noted, and they would keep records alive."""
+        outside = self.capture.outside
+        for key, t in list(outside.items()):
+            rec = _machine.record_of(t)
+            if rec >= 0 and t._base is not None and not t.is_leaf and self._made_inside(rec):
+                del outside[key]
+
+    def _made_inside(self, rec: int) -> bool:
+        words = struct.unpack(f"{COPY_WORDS}q", _machine.record_words(rec)[0])
+        return bool(words[COPY_SEQ] >= self.capture.first_sequence)
+
     def _leaves(self) -> None:
         """The leaves whose gradients were touched, and what those were at the start."""
         owners: dict[int, Tensor] = {}
-        for t in (*self.known.values(), *self.arguments, *self.capture.outside.values()):
+        for t in (*self.known.values(), *self.arguments, *self.from_outside):
             rec = _machine.record_of(t)
             if rec >= 0:
                 owners.setdefault(rec, t)
@@ -152,7 +170,12 @@ class Reader:
                     raise Unfit("a gradient of a tensor made inside the function is kept")
                 continue
             self.leaf_of[rec] = len(self.leaves)
-            self.leaves.append(Leaf(owners[rec], None if not read else held is not None, held if read else None))
+            owner: Any = owners[rec]
+            for i, a in enumerate(self.arguments):
+                if a is owner and id(a) not in self.known:
+                    owner = _machine.Argument(i)
+                    break
+            self.leaves.append(Leaf(owner, None if not read else held is not None, held if read else None))
 
     def _lay_out_memory(self) -> None:
         for storage, address, nbytes in self.capture.made:
@@ -175,10 +198,13 @@ class Reader:
                 self.guarded[id(t)] = t
                 self._add_outside(t)
                 continue
-            if self.lent.find(first) is None:
-                self.lent.add(first, max(end, first + 1), i)
             lent.add(start)
-        for t in (*self.known.values(), *self.capture.outside.values()):
+            for j, other in enumerate(self.arguments[:i]):
+                if _machine.memory_of(other)[1] == start:
+                    self.relations.append((j, i, first - _machine.memory_of(other)[3], other is t))
+            if end > first or not any(first == lo for lo, _, _ in self.lent.ranges):
+                self._lend(first, max(end, first + 1), i)
+        for t in (*self.known.values(), *self.from_outside):
             start = _machine.memory_of(t)[1]
             if id(t) in held or start in held or (start in lent and id(t) not in self.known):
                 continue
@@ -187,6 +213,16 @@ class Reader:
             self._add_outside(t)
             if id(t) in self.capture.outside:
                 self.guarded[id(t)] = t
+
+    def _lend(self, first: int, end: int, i: int) -> None:
+        """Argument i's memory, as far as no argument before it has it."""
+        for lo, hi, _ in sorted(r[:2] + (0,) for r in self.lent.ranges):
+            if lo < end and first < hi:
+                if first < lo:
+                    self.lent.add(first, lo, i)
+                first = hi
+        if first < end:
+            self.lent.add(first, end, i)
 
     def _add_outside(self, t: Tensor) -> None:
         _, start, nbytes, _, _ = _machine.memory_of(t)
@@ -215,9 +251,9 @@ class Reader:
             return Operand(self._buffer(GRADIENT, i, end - first, i).number, address - start)
         found = self.lent.find(address)
         if found is not None:
-            start, i = found
+            _, i = found
             _, _, _, first, end = _machine.memory_of(self.arguments[i])
-            return Operand(self._buffer(ARGUMENT, i, end - first, i).number, address - start)
+            return Operand(self._buffer(ARGUMENT, i, end - first, i).number, address - first)
         found = self.outside.find(address)
         if found is not None:
             start, t = found
@@ -325,7 +361,8 @@ class Reader:
         written: set[int] = set()
         for step in program.steps:
             for number in step.read_buffers():
-                if program.buffers[number].kind in (INSIDE, FRESH) and number not in written:
+                b = program.buffers[number]
+                if b.kind in (INSIDE, FRESH) and b.nbytes and number not in written:
                     raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
             written |= step.written_buffers()
 
@@ -387,13 +424,17 @@ class Reader:
             versions=self._versions(),
             fresh_versions={b.number: alive[b.storage][1] for b in self.buffers.values() if b.kind == FRESH},
             fixed_arguments=frozenset(self.fixed_arguments),
+            fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
+            relations=tuple(self.relations),
             generators=list({id(g): g for _, g in capture.generators}.values()),
         )
 
     def _check_escapes(self, alive: dict[int, Any], expected: Counter[int], counted: set[int]) -> None:
         over = [s for s, (refs, _) in alive.items() if refs > expected[s]]
         if over:
-            gc.collect()
+            # What was made inside is young; a full collection takes longer than thousands of small steps where
+            # other libraries have filled the heap.
+            gc.collect(1)
             again = self.capture.alive()
             over = [s for s in over if s in again and again[s][0] > expected[s]]
         if over:
@@ -422,7 +463,7 @@ class Reader:
         """(tensor, argument's number or leaf, how often it was changed)."""
         found = []
         seen = set()
-        for t in self.capture.outside.values():
+        for t in self.from_outside:
             storage = _machine.memory_of(t)[0]
             if storage in seen:
                 continue
@@ -467,11 +508,19 @@ class Reader:
         raise Unfit(f"the function returns an object of type {type(result).__name__}", lasting=True)
 
     def _made(self, t: Tensor) -> Made:
-        """A tensor to make anew at each run."""
+        """A tensor to make anew at each run: the same object wherever it is met."""
+        found = self.made_of.get(id(t))
+        if found is None:
+            found = self.made_of[id(t)] = self._make(t)
+        return found
+
+    def _make(self, t: Tensor) -> Made:
         dt, shape, strides, requires, leaf, inference = _machine.layout_of(t)
         if type(t) is not Tensor:
             raise Unfit(f"the function makes a {type(t).__name__} that outlives it")
         storage, start, _, first, _ = _machine.memory_of(t)
+        if storage in self.capture.shared:
+            raise Unfit("what .data gave is returned or kept")
         stamp = -1
         if requires and not leaf:
             stamp = self.stamp_of[_machine.record_of(t)]
@@ -554,6 +603,9 @@ class Reader:
                 _, _, start, _ = _machine.storage_words(extension[EXT_AUX])
                 saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
             extension[EXT_AUX] = 0
+            if extension[EXT_EDGES]:  # records' numbers, which are others in each recording
+                at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
+                extension[at : at + extension[EXT_EDGES]] = [-1] * extension[EXT_EDGES]
         out[COPY_SEQ] = out[COPY_REFS] = 0
         out[COPY_OBJ] = out[COPY_EXT] = out[COPY_VERSIONS] = out[COPY_VERSIONS + 1] = 0
         out[COPY_EDGE : COPY_EDGE + 3] = [-1, -1, -1]
@@ -577,7 +629,7 @@ class Reader:
             if _machine.memory_of(a)[0] == storage and i not in self.fixed_arguments:
                 first = _machine.memory_of(a)[3]
                 return None, _machine.Argument(i), address - first, passed
-        for owner in (*self.known.values(), *self.capture.outside.values()):
+        for owner in (*self.known.values(), *self.from_outside):
             if _machine.memory_of(owner)[0] == storage:
                 self.guarded[id(owner)] = owner
                 return None, owner, address - _machine.memory_of(owner)[3], passed

@@ -7,6 +7,7 @@ released memory is not handed out again, so an address stands for one storage fr
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_Next
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 
@@ -20,6 +21,7 @@ import os
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
     void* PyEval_GetFrame()
+    Py_ssize_t Py_REFCNT(PyObject* o)
 
 cdef int active = 0
 cdef unsigned long owner = 0
@@ -81,6 +83,7 @@ cdef class Capture:
     cdef readonly list refusals
     cdef readonly list generators
     cdef readonly list updates
+    cdef readonly set shared            # storages that `.data` made: nobody sees their version afterwards
     cdef readonly int64_t first_sequence
     cdef int64_t n_made
     cdef bint began
@@ -95,6 +98,7 @@ cdef class Capture:
         self.refusals = []
         self.generators = []
         self.updates = []
+        self.shared = set()
 
     def begin(self):
         """Starts; False if a capture is going on already."""
@@ -116,6 +120,20 @@ cdef class Capture:
         if current is self:
             active = 0
             current = None
+            self.forget_passing()
+
+    cdef int forget_passing(self) except -1:
+        """Drops the tensors that nobody else holds any more: views that the code made, say, and their records."""
+        cdef Py_ssize_t place = 0
+        cdef PyObject* key
+        cdef PyObject* value
+        cdef list gone = []
+        while PyDict_Next(self.outside, &place, &key, &value):
+            if Py_REFCNT(value) == 1:
+                gone.append(<object>key)
+        for number in gone:
+            del self.outside[number]
+        return 0
 
     def release(self):
         """Gives back the memory that waited."""
@@ -192,6 +210,12 @@ cdef int note_outside(object tensor, Storage* st) except -1:
             current.outside[id(tensor)] = tensor
         if <int64_t><uintptr_t>st not in current.versions:
             current.versions[<int64_t><uintptr_t>st] = st.version
+    return 0
+
+
+cdef int note_shared(Storage* st) except -1:
+    """`.data` was asked for: the same memory with a version count that ends with it."""
+    current.shared.add(<int64_t><uintptr_t>st)
     return 0
 
 

@@ -25,6 +25,7 @@ cdef void settle_slabs() noexcept
 cdef Storage* storage_new(int64_t nbytes) except NULL
 cdef Storage* storage_try(int64_t nbytes) noexcept
 cdef Storage* storage_wrap(char* ptr, int64_t nbytes, PyObject* owner) except NULL
+cdef Storage* storage_exact(int64_t nbytes) except NULL
 cdef Storage* storage_share(Storage* parent) except NULL
 cdef void storage_free(Storage* s) noexcept
 

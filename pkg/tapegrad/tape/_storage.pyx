@@ -80,6 +80,7 @@ cdef extern from *:
 cdef enum:
     HEADER = 64
     N_BUCKETS = 256
+    EXACT = -2                       # in place of a class: memory of exactly this size, not cached
     SLAB = 1 << 21                   # bytes of a slab, and its alignment
     SLAB_CLASSES = 17                # classes 0..16, up to 1 KiB, are cut from slabs
     TINY = 16                        # bytes of class 0: the words owner and parent of the header
@@ -375,6 +376,26 @@ cdef Storage* storage_wrap(char* ptr, int64_t nbytes, PyObject* owner) except NU
     return s
 
 
+cdef Storage* storage_exact(int64_t nbytes) except NULL:
+    """A storage without rounding to a class, for what lives long: its memory goes back to the system at once."""
+    global live_bytes, live_blocks, peak_bytes, system_allocations, free_headers
+    cdef Storage* s = header_new()
+    s.nbytes = (nbytes + 63) & ~<int64_t>63
+    s.ptr = <char*>tg_alloc(HUGE >> 1 if s.nbytes >= HUGE else 64, <size_t>s.nbytes)
+    if s.ptr == NULL:
+        s.next = free_headers
+        free_headers = s
+        raise RuntimeError(
+            f"DefaultCPUAllocator: can't allocate memory: you tried to allocate {nbytes} bytes.")
+    s.bucket = EXACT
+    system_allocations += 1
+    live_blocks += 1
+    live_bytes += s.nbytes
+    if live_bytes > peak_bytes:
+        peak_bytes = live_bytes
+    return s
+
+
 cdef Storage* storage_share(Storage* parent) except NULL:
     """The same memory with a version count of its own."""
     cdef Storage* s = header_new()
@@ -408,6 +429,10 @@ cdef void storage_free(Storage* s) noexcept:
         held = s
         return
     if s.bucket < 0:
+        if s.bucket == EXACT:
+            tg_free(<void*>s.ptr)
+            live_bytes -= s.nbytes
+            live_blocks -= 1
         owner = s.owner
         parent = s.parent
         s.owner = NULL
@@ -484,6 +509,12 @@ def set_cache_limit(int64_t nbytes):
     before = cache_limit
     cache_limit = nbytes
     return before
+
+
+def reset_peak():
+    """Counts `peak_bytes` of `memory_stats` anew, from what is held now."""
+    global peak_bytes
+    peak_bytes = live_bytes
 
 
 def memory_stats():

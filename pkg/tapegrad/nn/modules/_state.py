@@ -177,8 +177,9 @@ class StateMixin:
                     pending.append(self._assignment(name, target, value) if assign else _copy(target, value))
                 except RuntimeError as error:
                     error_msgs.append(
-                        f'While copying the parameter named "{key}", whose dimensions in the model are {target.shape} '
-                        f"and whose dimensions in the checkpoint are {value.shape}, an exception occurred : {error.args}."
+                        f'While copying the parameter named "{key}", whose dimensions in the model are '
+                        f"{target.shape} and whose dimensions in the checkpoint are {value.shape}, an exception "
+                        f"occurred : {error.args}."
                     )
 
         extra = prefix + _EXTRA_STATE

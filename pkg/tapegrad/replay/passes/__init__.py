@@ -9,22 +9,29 @@ from .copies import remove_copies
 from .dead import remove_dead
 from .fuse import fuse_pointwise
 from .in_place import write_in_place
-from .update_early import split_updates
+from .recompute import recompute
+from .update_early import split_where_it_saves
 
 __all__ = ["PASSES", "run_passes"]
 
-# Updates are split when the steps are in their final form, and buffers merged last, for lifetimes end earlier then.
+# Buffers are merged last: their lifetimes end earlier by then.
 PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_dead,
     remove_copies,
     fuse_pointwise,
-    split_updates,
+    split_where_it_saves,
     write_in_place,
 )
 
 
-def run_passes(program: Program) -> Program:
-    """The program after all passes."""
+def run_passes(program: Program, limit: int | None = None) -> Program:
+    """The program after all passes.
+
+    With a `limit` of bytes on what a run holds of its own (`MemoryPlan.peak`), values are computed again
+    instead of kept until it is met, or as far as that goes.
+    """
     for change in PASSES:
+        if limit is not None and change is write_in_place:
+            program = recompute(program, limit)
         program = change(program)
     return program

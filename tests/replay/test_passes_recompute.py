@@ -1,0 +1,49 @@
+"""Values computed again: only from what is still what it was, and only where it saves something."""
+
+from __future__ import annotations
+
+from _passes import Hand
+from tapegrad.replay.passes.recompute import recompute
+from tapegrad.replay.planning import plan_memory
+
+
+def forward_and_back(h: Hand, change: bool) -> None:
+    """Three values made one from the other and read in the reverse order; x may change in between."""
+    x, y, z = h.outside(), h.outside(), h.outside()
+    values = [h.inside() for _ in range(5)]
+    for a, b in zip([x, *values], values, strict=False):
+        h.forward("tanh", b, a)
+    if change:
+        h.forward("neg", x, x)
+    h.forward("exp", y, values[-1])
+    for v in values[::-1]:
+        h.forward("add", y, y, v)
+    h.forward("neg", z, y)
+
+
+def labels(program) -> int:
+    return sum(s.label == "tanh" for s in program.steps)
+
+
+def test_values_are_computed_again_until_they_fit() -> None:
+    h = Hand(256)
+    forward_and_back(h, False)
+    plain = plan_memory(h.program).peak
+    assert plain == 5 * 1024
+    after = h.after(lambda p: recompute(p, 3 * 1024, lambda q: q))
+    assert plan_memory(after).peak <= 3 * 1024
+    assert labels(after) > 5
+
+
+def test_nothing_is_computed_from_what_has_changed() -> None:
+    h = Hand(256)
+    forward_and_back(h, True)
+    after = h.after(lambda p: recompute(p, 0, lambda q: q))
+    first = next(s for s in after.steps if s.label == "tanh")
+    assert sum(s.label == "tanh" and s.read_buffers() == first.read_buffers() for s in after.steps) == 1
+
+
+def test_a_program_that_fits_is_left_alone() -> None:
+    h = Hand(256)
+    forward_and_back(h, False)
+    assert recompute(h.program, 5 * 1024) is h.program

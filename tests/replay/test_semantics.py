@@ -1,0 +1,654 @@
+"""What must be replayed, with exactly the effect of the eager code: options, gradients, random numbers, results."""
+
+from __future__ import annotations
+
+import collections
+
+import pytest
+from _twins import Twins, batch, world
+
+import tapegrad as torch
+import tapegrad.nn.functional as F
+from tapegrad.replay import compile
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
+    "decay": lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.01),
+    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.1),
+    "nesterov": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "maximize": lambda p: torch.optim.SGD(p, lr=0.1, maximize=True),
+    "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "adam decay": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1, maximize=True),
+    "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "amsgrad": lambda p: torch.optim.AdamW(p, lr=0.01, amsgrad=True),
+}
+
+
+def network(*extra):
+    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), *extra, torch.nn.Linear(8, 3))
+
+
+def training(optimizer="sgd", extra=(), zero="before", to_none=True, between=None, schedule=None):
+    """A maker of worlds with a usual training step."""
+
+    def make():
+        w = world(model=network(*[e() for e in extra]))
+        w.optimizer = OPTIMIZERS[optimizer](w.model.parameters())
+        if schedule is not None:
+            w.scheduler = schedule(w.optimizer)
+
+        def step(x, y):
+            if zero == "before":
+                w.optimizer.zero_grad(set_to_none=to_none)
+            loss = F.cross_entropy(w.model(x), y)
+            loss.backward()
+            if between is not None:
+                between(w)
+            w.optimizer.step()
+            return loss
+
+        w.step = step
+        return w
+
+    return make
+
+
+def change(twins, **options):
+    twins.both(lambda w: [g.update(options) for g in w.optimizer.param_groups])
+
+
+# ---------------------------------------------------------------- options of optimizers
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_learning_rate_by_hand(optimizer):
+    t = Twins(training(optimizer))
+    t.settle(*batch(5))
+    recorded = t.counters.recorded
+    for i in range(6):
+        change(t, lr=0.03 * (i + 1))
+        t.replays(2, *batch(5, seed=i))
+    assert t.counters.recorded == recorded
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"),
+    [
+        ("momentum", {"momentum": 0.5}),
+        ("momentum", {"dampening": 0.3}),
+        ("momentum", {"nesterov": True, "dampening": 0.0}),
+        ("sgd", {"weight_decay": 0.2}),
+        ("sgd", {"maximize": True}),
+        ("nesterov", {"weight_decay": 0.0}),
+        ("adam", {"betas": (0.5, 0.9)}),
+        ("adam", {"eps": 1e-3}),
+        ("adamw", {"weight_decay": 0.5}),
+        ("adam", {"maximize": True}),
+        ("amsgrad", {"betas": (0.1, 0.2), "lr": 1.0}),
+    ],
+)
+def test_other_options(optimizer, options):
+    t = Twins(training(optimizer))
+    t.settle(*batch(5))
+    t.replays(1, *batch(5))
+    change(t, **options)
+    t.replays(3, *batch(5))
+
+
+@pytest.mark.parametrize(("optimizer", "options"), [("sgd", {"momentum": 0.9}), ("momentum", {"momentum": 0.0})])
+def test_options_that_call_for_another_kernel(optimizer, options):
+    t = Twins(training(optimizer))
+    t.settle(*batch(5))
+    change(t, **options)
+    for i in range(6):
+        t.call(*batch(5, seed=i))
+    t.replays(2, *batch(5))
+    assert t.counters.eager == 0
+
+
+def test_scheduler():
+    t = Twins(training("adam", schedule=lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.5)))
+    for i in range(10):
+        t.call(*batch(5, seed=i))
+        t.both(lambda w: w.scheduler.step())
+    assert t.counters.replayed >= 7, t.counters
+    assert t.counters.eager == 0
+
+
+def test_learning_rate_as_a_tensor():
+    t = Twins(training("sgd"))
+    change(t, lr=torch.tensor(0.1))
+    with pytest.warns(UserWarning, match="read by Python"):
+        t.call(*batch(5))
+    for i in range(6):
+        change(t, lr=torch.tensor(0.1 * i))
+        t.call(*batch(5, seed=i))
+
+
+def test_groups():
+    def make():
+        w = world(a=torch.nn.Linear(6, 4), b=torch.nn.Linear(4, 3))
+        w.optimizer = torch.optim.SGD(
+            [{"params": w.a.parameters(), "lr": 0.3}, {"params": w.b.parameters(), "momentum": 0.9}], lr=0.1
+        )
+
+        def step(x, y):
+            w.optimizer.zero_grad()
+            F.cross_entropy(w.b(w.a(x)), y).backward()
+            w.optimizer.step()
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(*batch(4))
+    t.both(lambda w: w.optimizer.param_groups[1].update(lr=0.5))
+    t.replays(2, *batch(4))
+    t.both(lambda w: w.optimizer.param_groups[0].update(lr=0.7))
+    t.replays(2, *batch(4))
+
+
+# ---------------------------------------------------------------- batches and gradients
+
+
+def test_batch_sizes_in_turn():
+    t = Twins(training("momentum"))
+    for n in (5, 3, 1):
+        t.settle(*batch(n))
+    for i in range(4):
+        for n in (5, 3, 1):
+            t.replays(1, *batch(n, seed=i))
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+@pytest.mark.parametrize("to_none", [True, False])
+def test_accumulation_with_the_gradients_cleared_outside(every, to_none):
+    def make():
+        w = world(model=network())
+        w.optimizer = torch.optim.SGD(w.model.parameters(), lr=0.1)
+
+        def step(x, y):
+            loss = F.cross_entropy(w.model(x), y) / every
+            loss.backward()
+            return loss
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    for i in range(5 * every):
+        t.call(*batch(4, seed=i))
+        if i % every == every - 1:
+            t.both(lambda w: (w.optimizer.step(), w.optimizer.zero_grad(set_to_none=to_none)))
+    assert t.counters.replayed >= 3 * every - 2, t.counters
+    assert t.counters.eager == 0
+
+
+def test_gradients_set_from_outside():
+    t = Twins(training("sgd", zero="never"))
+    t.settle(*batch(4))
+    for i in range(3):
+        t.both(lambda w: [setattr(p, "grad", torch.ones_like(p)) for p in w.model.parameters()])
+        t.replays(1, *batch(4, seed=i))
+
+
+@pytest.mark.parametrize("zero", ["before", "never"])
+@pytest.mark.parametrize("to_none", [True, False])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_zero_grad(zero, to_none, optimizer):
+    t = Twins(training(optimizer, zero=zero, to_none=to_none))
+    t.settle(*batch(4))
+    t.replays(4, *batch(4, seed=1))
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        lambda w: torch.nn.utils.clip_grad_norm_(w.model.parameters(), 0.01),
+        lambda w: torch.nn.utils.clip_grad_norm_(w.model.parameters(), 0.5, norm_type=1.0),
+        lambda w: torch.nn.utils.clip_grad_norm_(w.model.parameters(), 0.5, norm_type=float("inf")),
+        lambda w: torch.nn.utils.clip_grad_value_(w.model.parameters(), 0.001),
+    ],
+)
+def test_clipping(clip):
+    t = Twins(training("momentum", between=clip))
+    t.settle(*batch(4))
+    t.replays(4, *batch(4, seed=1))
+
+
+def test_a_gradient_the_caller_holds_is_not_changed():
+    t = Twins(training("sgd"))
+    t.settle(*batch(4))
+    held = [[], []]
+    for i in range(3):
+        for k, w in enumerate((t.eager, t.compiled)):
+            held[k] += [(g, g.clone()) for g in (p.grad for p in w.model.parameters())]
+        t.replays(1, *batch(4, seed=i))
+    for pairs in held:
+        assert all(torch.equal(g, c) for g, c in pairs)
+
+
+def test_closure():
+    def make():
+        w = world(model=network())
+        w.optimizer = torch.optim.SGD(w.model.parameters(), lr=0.1)
+
+        def step(x, y):
+            def closure():
+                w.optimizer.zero_grad()
+                loss = F.cross_entropy(w.model(x), y)
+                loss.backward()
+                return loss
+
+            return w.optimizer.step(closure)
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(*batch(4))
+    t.replays(4, *batch(4, seed=1))
+
+
+def test_the_state_of_the_optimizer_loaded_between_calls():
+    t = Twins(training("adam"))
+    t.settle(*batch(4))
+    t.replays(2, *batch(4))
+    saved = []
+
+    def save(w):
+        import copy
+
+        saved.append(copy.deepcopy(w.optimizer.state_dict()))
+
+    t.both(save)
+    t.replays(3, *batch(4, seed=2))
+    t.both(lambda w: w.optimizer.load_state_dict(saved[0 if w is t.eager else 1]))
+    for i in range(5):
+        t.call(*batch(4, seed=i))
+    t.replays(1, *batch(4))
+    assert t.counters.eager == 0
+
+
+def test_the_model_loaded_between_calls():
+    t = Twins(training("momentum"))
+    t.settle(*batch(4))
+    t.both(lambda w: w.model.load_state_dict({k: v * 0.5 for k, v in w.model.state_dict().items()}))
+    t.replays(3, *batch(4))
+
+
+def test_frozen_parameters_changed_in_place_between_calls():
+    t = Twins(training("sgd"))
+    t.settle(*batch(4))
+
+    def shift(w):
+        with torch.no_grad():
+            for p in w.model.parameters():
+                p.mul_(0.9)
+
+    for i in range(3):
+        t.both(shift)
+        t.replays(1, *batch(4, seed=i))
+
+
+# ---------------------------------------------------------------- random numbers and modes
+
+
+def test_dropout():
+    t = Twins(training("sgd", extra=[lambda: torch.nn.Dropout(0.4)]))
+    t.settle(*batch(4))
+    t.replays(4, *batch(4, seed=1))
+    t.both(lambda w: torch.manual_seed(17))
+    t.replays(3, *batch(4, seed=2))
+
+
+def test_noise_and_generators_of_ones_own():
+    def make():
+        w = world(g=torch.Generator().manual_seed(5), h=torch.Generator().manual_seed(6))
+
+        def step(x):
+            noise = torch.randn(x.shape) + torch.rand(3, 1, generator=w.g)
+            coin = torch.bernoulli(torch.full((3, 6), 0.5), generator=w.h)
+            return x * coin + noise + torch.randint(0, 9, (1,)) + torch.randperm(6), torch.empty(2, 6).normal_()
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    x = batch(3)[0]
+    t.settle(x)
+    t.replays(5, x)
+    t.both(lambda w: w.g.manual_seed(1))
+    t.replays(2, x)
+    t.both(lambda w: w.h.set_state(w.g.get_state()))
+    t.replays(2, x)
+    state = torch.Generator().manual_seed(44).get_state()
+    t.both(lambda w: torch.set_rng_state(state))
+    t.replays(2, x)
+
+
+def test_eval_and_train_in_turn():
+    t = Twins(training("sgd", extra=[lambda: torch.nn.Dropout(0.4)]))
+    for _ in range(3):
+        for mode in (True, False):
+            t.both(lambda w, mode=mode: w.model.train(mode))
+            for i in range(3):
+                t.call(*batch(4, seed=i))
+    for mode in (True, False):
+        t.both(lambda w, mode=mode: w.model.train(mode))
+        t.replays(2, *batch(4))
+
+
+def test_no_grad_and_inference_mode():
+    def make():
+        w = world(model=network())
+        w.step = lambda x: w.model(x)
+        return w
+
+    t = Twins(make)
+    x = batch(4)[0]
+    for context in (torch.enable_grad, torch.no_grad, torch.inference_mode, torch.no_grad, torch.enable_grad):
+        with context():
+            t.settle(x)
+            t.replays(2, x)
+
+
+# ---------------------------------------------------------------- results
+
+Pair = collections.namedtuple("Pair", ["first", "second"])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda a, b: (a, b),
+        lambda a, b: [a, (b, a), {"k": b, 3: [a]}],
+        lambda a, b: Pair(a, b),
+        lambda a, b: {"x": Pair(a, [b]), "number": 3, "none": None, "text": "t"},
+        lambda a, b: (a, a.t(), a[1:], a.detach(), b),
+        lambda a, b: (),
+        lambda a, b: a.shape,
+        lambda a, b: 2.5,
+    ],
+)
+def test_shapes_of_results(shape):
+    def make():
+        w = world(model=network())
+
+        def step(x):
+            a = w.model(x)
+            return shape(a, a.sum())
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(batch(4)[0])
+    t.replays(3, batch(4, seed=2)[0])
+
+
+def test_results_that_are_arguments_or_parameters():
+    def make():
+        w = world(model=network())
+
+        def step(x, y):
+            return x, y[1:], w.model[0].weight, w.model[0].bias[None], x + 1
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(*batch(4))
+    t.replays(3, *batch(4, seed=2))
+    x, y = batch(4)
+    result = t.functions[1](x, y)
+    assert result[0] is x
+    assert result[2] is t.compiled.model[0].weight
+    assert result[3].data_ptr() == t.compiled.model[0].bias.data_ptr()
+
+
+def test_outputs_of_the_call_before_do_not_change():
+    t = Twins(training("adam"))
+    t.settle(*batch(4))
+    losses = []
+    for i in range(5):
+        loss = t.functions[1](*batch(4, seed=i))
+        losses.append((loss, loss.item(), loss.detach()))
+    assert len({id(x) for x, _, _ in losses}) == 5
+    assert all(x.item() == n and d.item() == n for x, n, d in losses)
+
+
+def test_eager_steps_in_between():
+    t = Twins(training("adam"))
+    t.settle(*batch(4))
+    for i in range(4):
+        t.call(*batch(4, seed=i), eagerly=True)
+        t.replays(2, *batch(4, seed=i + 20))
+
+
+# ---------------------------------------------------------------- a compiled forward, backward outside
+
+
+def forward():
+    w = world(model=network())
+    w.step = lambda x: w.model(x)
+    return w
+
+
+def test_backward_outside():
+    t = Twins(forward)
+    x = batch(4)[0]
+    run = lambda w, out, x: out.square().mean().backward()  # noqa: E731
+    t.settle(x, outside=run)
+    t.replays(4, x, outside=run)
+
+
+def test_backward_twice_with_retain_graph():
+    def run(w, out, x):
+        loss = out.square().mean()
+        loss.backward(retain_graph=True)
+        loss.backward()
+
+    t = Twins(forward)
+    t.settle(batch(4)[0], outside=run)
+    t.replays(3, batch(4, seed=1)[0], outside=run)
+
+
+def test_backward_a_second_time_is_refused_as_in_eager_code():
+    def run(w, out, x):
+        out.tanh().sum().backward()
+        out.tanh().sum().backward()
+
+    t = Twins(forward)
+    for _ in range(4):
+        t.call(batch(4)[0], outside=run)
+        assert t.error is not None
+    assert t.counters.replayed >= 1
+
+
+def test_double_backward():
+    def run(w, out, x):
+        (g,) = torch.autograd.grad(out.tanh().sum(), [w.model[0].weight], create_graph=True)
+        g.square().sum().backward()
+
+    t = Twins(forward)
+    t.settle(batch(4)[0], outside=run)
+    t.replays(3, batch(4, seed=1)[0], outside=run)
+
+
+def test_hooks_on_the_output():
+    def make():
+        w = forward()
+        w.seen = []
+        return w
+
+    def run(w, out, x):
+        out.register_hook(lambda g: w.seen.append(g.clone()) or g * 2)
+        out.retain_grad()
+        out.sum().backward()
+        w.grad = out.grad
+
+    t = Twins(make)
+    t.settle(batch(4)[0], outside=run)
+    t.replays(3, batch(4, seed=1)[0], outside=run)
+
+
+def test_arguments_that_require_gradients():
+    t = Twins(forward)
+    run = lambda w, out, x: out.sum().backward()  # noqa: E731
+    x = batch(4)[0].requires_grad_()
+    t.settle(x, outside=run)
+    t.replays(3, x, outside=run)
+
+
+def test_arguments_with_a_history():
+    def make():
+        w = forward()
+        w.first = torch.nn.Linear(6, 6)
+        return w
+
+    run = lambda w, out, x: out.sum().backward()  # noqa: E731
+    argument = lambda w: w.first(batch(4)[0]).relu()  # noqa: E731
+    t = Twins(make)
+    t.settle(argument, outside=run)
+    t.replays(3, argument, outside=run)
+
+
+def test_gradients_of_arguments_taken_inside():
+    def make():
+        w = world(model=network())
+
+        def step(x):
+            out = w.model(x).sum()
+            (g,) = torch.autograd.grad(out, [x], create_graph=True)
+            penalty = (g.norm() - 1).square()
+            penalty.backward()
+            return penalty, g
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(batch(4)[0].requires_grad_())
+    t.replays(3, batch(4, seed=1)[0].requires_grad_())
+
+
+def test_gradients_of_arguments_left_on_them():
+    def make():
+        w = world(model=network())
+
+        def step(x):
+            w.model(x).sum().backward()
+            return None
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(batch(4)[0].requires_grad_())
+    t.replays(3, batch(4, seed=1)[0].requires_grad_())
+
+
+def test_a_change_outside_between_forward_and_backward_is_found():
+    def run(w, out, x):
+        loss = out.tanh().sum()
+        with torch.no_grad():
+            w.model[1 + 1].weight.mul_(2)
+        loss.backward()
+
+    t = Twins(forward)
+    for _ in range(5):
+        t.call(batch(4)[0], outside=run)
+        assert "modified by an inplace operation" in t.error[1]
+    assert t.counters.replayed >= 2
+
+
+# ---------------------------------------------------------------- state and memory
+
+
+def test_a_running_mean_in_a_buffer():
+    class Norm(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(8))
+
+        def forward(self, x):
+            if self.training:
+                with torch.no_grad():
+                    self.mean.mul_(0.9).add_(x.mean(0), alpha=0.1)
+            return x - self.mean
+
+    t = Twins(training("sgd", extra=[Norm]))
+    t.settle(*batch(4))
+    t.replays(4, *batch(4, seed=1))
+
+
+def test_arguments_changed_in_place():
+    def make():
+        w = world(total=torch.zeros(6))
+
+        def step(x):
+            x.mul_(2)
+            x[0].zero_()
+            w.total += x.sum(0)
+            return x.sum()
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(batch(4)[0])
+    t.replays(4, batch(4, seed=3)[0])
+
+
+def test_arguments_that_are_views():
+    t = Twins(training("sgd"))
+    whole = batch(40)[0]
+    rows = lambda k: lambda w: whole.clone()[k : k + 4]  # noqa: E731
+    columns = lambda w: batch(6, 4)[0].t()  # noqa: E731
+    y = batch(4)[1]
+    t.settle(rows(0), y)
+    t.replays(1, rows(3), y)
+    t.settle(columns, y)
+    t.replays(1, rows(7), y)
+    t.replays(1, columns, y)
+    t.replays(1, batch(4)[0], y)
+
+
+def test_empty_batches():
+    def make():
+        w = world(model=network())
+        w.step = lambda x: (w.model(x), w.model(x).sum())
+        return w
+
+    t = Twins(make)
+    t.settle(batch(0)[0])
+    t.replays(2, batch(0)[0])
+    t.settle(batch(2)[0])
+    t.replays(1, batch(0)[0])
+
+
+def test_methods_and_decorators():
+    class Trainer:
+        def __init__(self):
+            self.model = network()
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+        @compile
+        def step(self, x, y):
+            self.optimizer.zero_grad()
+            loss = F.cross_entropy(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+            return loss
+
+        def plain(self, x, y):
+            return type(self).step.fn(self, x, y)
+
+    torch.manual_seed(0)
+    a = Trainer()
+    torch.manual_seed(0)
+    b = Trainer()
+    for i in range(6):
+        assert a.step(*batch(4, seed=i)).item() == b.plain(*batch(4, seed=i)).item()
+    assert Trainer.step.counters.replayed == 4, Trainer.step.counters
