@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from .tape._capture import refuse
-
 __all__ = [
     "Generator",
     "default_generator",
@@ -108,7 +106,6 @@ class Generator:
         self._seeded = False
 
     def _set_seed(self, seed: int) -> None:
-        refuse("a random generator is seeded")
         with self.lock:
             words = self._words
             words[:] = 0
@@ -179,7 +176,6 @@ class Generator:
         >>> torch.Generator().get_state().shape[0]
         5056
         """
-        refuse("the state of a random generator is read")
         if not self._seeded:
             self.seed()
         type(self).watch("the state of a random generator is read")
@@ -197,7 +193,6 @@ class Generator:
         >>> torch.Generator().set_state(g.get_state()).initial_seed()
         3
         """
-        refuse("the state of a random generator is set")
         words = _checked_state(new_state)
         type(self).watch("the state of a random generator is set")
         with self.lock:

@@ -7,10 +7,9 @@ from types import SimpleNamespace as namespace
 from typing import Any
 
 import pytest
-from _twins import Twins
-
 import tapegrad as torch
 import tapegrad.nn.functional as F
+from _twins import Twins
 from tapegrad.native.blas import panels_pay
 
 pytestmark = pytest.mark.skipif(not panels_pay(), reason="no kernel of our own for products on this CPU")

@@ -8,9 +8,8 @@ from types import SimpleNamespace as namespace
 from typing import Any
 
 import pytest
-from _twins import Twins
-
 import tapegrad as torch
+from _twins import Twins
 from tapegrad.replay import passes
 from tapegrad.replay.passes.soon import read_soon
 

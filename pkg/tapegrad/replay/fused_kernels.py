@@ -160,7 +160,7 @@ def _build(chain: Chain) -> Kernel:
     """The kernel as a plain function, its bindings and its name."""
     if chain not in _built:
         text, space = _text(chain)
-        exec(compile(text, "<fused>", "exec"), space)  # noqa: S102 (the text is made above, of numbers)
+        exec(compile(text, "<fused>", "exec"), space)
         function = space.pop("fused")
         name = f"fused.{len(chain.nodes)}"
         if chain.reduction is None:
