@@ -6,13 +6,15 @@
     python asv_bench/compare_compiled.py --quick                a smoke test
     python asv_bench/compare_compiled.py --markdown             tables as Markdown, --json as JSON
 
-The sides are tapegrad and PyTorch, eager and compiled (`torch.compile` with its default back end, which
-needs a C++ compiler, of the loss and of the update), `jax.jit` of a functional step with optax, and one `@njit` function with the
-derivative written out by hand. The loop is Python's in all of them, inputs rotate, and everything runs
-on one core. Losses are compared with PyTorch's before anything is timed, and a row whose numbers differ
-is not timed and makes the run fail. A round is a slice of each side, the first place changing. The
-table shows medians over the rounds: of the time, and of the ratio of a side's time to that of
-compiled tapegrad within a round, with the ratio's quartiles.
+The sides are tapegrad and PyTorch, eager and compiled (`torch.compile` of the loss and of the update,
+with its default back end, which needs a C++ compiler), `jax.jit` of a functional step with optax (`pip
+install jax optax`), and one `@njit` function with the derivative written out by hand. What is not
+installed is left out. The loop is Python's in all of them, inputs rotate except in the chain, whose ten
+million numbers no cache holds, and everything runs on one core. Losses are compared with PyTorch's
+before anything is timed, and a row whose numbers differ is not timed and makes the run fail. A round is
+a slice of each side, the first place changing. The table shows medians over the rounds: of the time,
+and of the ratio of a side's time to that of compiled tapegrad within a round, with the ratio's
+quartiles.
 """
 
 from __future__ import annotations
@@ -254,6 +256,7 @@ def main(argv: list[str] | None = None) -> int:
         "threads": cores,
         "clock": "processor time" if args.cpu_time else "wall clock",
     }
+    context["load"] = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     results: list[Result] = []
     recordings: dict[str, float] = {}
     failures: list[str] = []

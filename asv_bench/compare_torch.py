@@ -87,10 +87,10 @@ def check(name: str, ours: common.Work, theirs: common.Work, rtol: float, iterat
     return worst
 
 
-def slice_time(work: common.Work, n: int) -> float:
-    started = time.perf_counter_ns()
+def slice_time(work: common.Work, n: int, clock: Callable[[], int]) -> float:
+    started = clock()
     work.run(n)
-    return (time.perf_counter_ns() - started) / (n * work.per_run)
+    return (clock() - started) / (n * work.per_run)
 
 
 def repeats_for(work: common.Work, slice_s: float) -> int:
@@ -107,7 +107,14 @@ def repeats_for(work: common.Work, slice_s: float) -> int:
 
 
 def compare(
-    name: str, make: Make, ours: ModuleType, theirs: ModuleType, rounds: int, slice_s: float, rtol: float
+    name: str,
+    make: Make,
+    ours: ModuleType,
+    theirs: ModuleType,
+    rounds: int,
+    slice_s: float,
+    rtol: float,
+    clock: Callable[[], int] = time.perf_counter_ns,
 ) -> Result:
     """Checks a row's numbers, then times it."""
     difference = check(name, make(ours), make(theirs), rtol, 10)
@@ -117,7 +124,7 @@ def compare(
     times: tuple[list[float], list[float]] = ([], [])
     for r in range(rounds):
         for side in (0, 1) if r % 2 == 0 else (1, 0):
-            times[side].append(slice_time(sides[side], counts[side]))
+            times[side].append(slice_time(sides[side], counts[side], clock))
     ratios = sorted(b / a for a, b in zip(*times, strict=True))
     low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     return Result(
@@ -162,6 +169,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=31, help="rounds per row (31)")
     parser.add_argument("--slice", type=float, default=0.02, help="seconds per library and round (0.02)")
     parser.add_argument("--rtol", type=float, default=1e-4, help="how far losses may differ (1e-4)")
+    parser.add_argument("--cpu-time", action="store_true", help="time by the processor's clock of this process")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 ms: runs? same numbers?")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true")
@@ -192,12 +200,14 @@ def main(argv: list[str] | None = None) -> int:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "threads": 1,
+        "clock": "processor time" if args.cpu_time else "wall clock",
     }
+    clock = time.process_time_ns if args.cpu_time else time.perf_counter_ns
     results, failures = [], []
     for name, make in chosen.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
-            results.append(compare(name, make, ours, theirs, args.rounds, args.slice, args.rtol))
+            results.append(compare(name, make, ours, theirs, args.rounds, args.slice, args.rtol, clock))
         except Disagreement as failure:
             failures.append(str(failure))
     if args.json:

@@ -22,12 +22,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import compare_compiled
 import compare_torch
 
+HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- performance:begin -->", "<!-- performance:end -->"
 RUNS = {
@@ -65,7 +65,9 @@ def render(results: dict[str, Any], where: str) -> str:
     used = ", ".join(f"{n} {versions[n]}" for n in ("torch", "jax", "optax", "numba") if n in versions)
     return "\n".join(
         [
-            f"On {where}, CPython {versions['python']}, {used}; float32, {versions['threads']}, {versions['clock']}.",
+            f"On {where}, CPython {versions['python']}, {used}; float32, {versions['threads']}, {versions['clock']},",
+            f"load average {versions['load']}. Where that is above the number of cores, other work was in the way of",
+            "the caches, and the figures say little.",
             "Another processor gives other numbers: `python asv_bench/readme_table.py` writes this block again.",
             "",
             "Whole training steps. The figure in brackets is the time over that of compiled tapegrad, the median over",
@@ -137,7 +139,7 @@ def example() -> dict[str, Any]:
     return {
         "eager": {"context": {"ours": "tapegrad 0.1.0", "theirs": "torch 2.13.0+cpu"}, "results": eager},
         "compiled": {
-            "context": {**dict.fromkeys(names, "1.5"), "threads": "one core", "clock": "wall clock"},
+            "context": {**dict.fromkeys(names, "1.5"), "threads": "one core", "clock": "wall clock", "load": "1.5"},
             "results": steps,
             "recording_in_eager_steps": dict.fromkeys(makes, 10.0),
         },
@@ -166,7 +168,6 @@ def measure(options: list[str]) -> dict[str, Any]:
     results = {}
     for name, command in RUNS.items():
         extra = options if name != "start" else [o for o in options if o == "--quick"]
-        extra = extra if name == "compiled" else [o for o in extra if o != "--cpu-time"]
         done = subprocess.run([sys.executable, HERE / command[0], *command[1:], *extra], stdout=subprocess.PIPE)
         if done.returncode:
             raise SystemExit(f"{command[0]} failed; README.md stays as it is")
@@ -181,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the results of the runs there")
     parser.add_argument("--from", type=Path, metavar="FOLDER", dest="source", help="results kept before")
     parser.add_argument("--check", action="store_true", help="check the form of the block, run nothing")
-    parser.add_argument("--cpu-time", action="store_true", help="time compiled steps by the processor's clock")
+    parser.add_argument("--cpu-time", action="store_true", help="by the processor's clock")
     parser.add_argument("--quick", action="store_true", help="runs of a few seconds, for a try")
     args = parser.parse_args(argv)
     before, block, after = split(README.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ class Hand:
     def __init__(self, n: int = 40) -> None:
         self.n = n
         self.tensors: list[Any] = []
-        self.program = Program({}, [], set(), Effects([], [], [], None, [], self.tensors, [], {}, frozenset()))
+        self.program = Program({}, [], set(), Effects([], [], [], None, [], self.tensors, [], {}, frozenset(), (), ()))
 
     def inside(self, n: int | None = None) -> int:
         return self.program.new_buffer(4 * (n or self.n), INSIDE).number

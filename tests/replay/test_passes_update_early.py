@@ -84,7 +84,7 @@ def test_nothing_is_updated_before_a_step_that_can_fail() -> None:
     def step(x: Any, places: Any) -> Any:
         optimizer.zero_grad()
         (w * x).sum().backward()
-        picked = table.index_select(0, places)
+        picked = table[places]
         optimizer.step()
         return picked
 
@@ -143,3 +143,23 @@ def test_a_parameter_that_is_looked_at_before_the_step_has_not_changed() -> None
         return [f(torch.full((2, 8), k / 8), torch.tensor([1, 2])).item() for k in range(6)]
 
     assert run(True) == run(False)
+
+
+@pytest.mark.parametrize(("zero", "batch", "splits"), [("last", 2, True), ("last", 2000, False), ("first", 2, False)])
+def test_updates_are_split_only_where_memory_is_saved(zero: str, batch: int, splits: bool) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*[torch.nn.Linear(128, 128) for _ in range(4)])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any) -> None:
+        if zero == "first":
+            optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+        if zero == "last":
+            optimizer.zero_grad()
+
+    f = torch.compile(step, fullgraph=True)
+    for _ in range(4):
+        f(torch.ones(batch, 128))
+    assert (len(updates(entry_of(f).program)) > 1) == splits

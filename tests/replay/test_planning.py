@@ -133,3 +133,55 @@ def test_a_step_within_a_limit(limit: float, monkeypatch: Any) -> None:
     for p, q in zip(eager.model.parameters(), replayed.model.parameters(), strict=True):
         assert p.detach().numpy().tobytes() == q.detach().numpy().tobytes()
     assert plan_memory(entry_of(f).program).peak < plain
+
+
+def with_zero_grad_first(compiled: bool) -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Linear(256, 256))
+
+    def step(x: Any, places: Any) -> Any:
+        model.zero_grad()
+        picked = x[places]
+        model(picked).square().mean().backward()
+        return None
+
+    return torch.compile(step, fullgraph=True) if compiled else step, model
+
+
+def test_gradients_that_are_replaced_unread_go_first() -> None:
+    f, _ = with_zero_grad_first(True)
+    x, places = torch.randn(8, 256), torch.tensor([0, 3])
+    for _ in range(4):
+        f(x, places)
+    assert f.counters.replayed >= 1
+    fresh = plan_memory(entry_of(f).program).fresh
+    assert fresh > 2**19
+    gc.collect()
+    before = torch.memory_stats()["live_bytes"]
+    _storage.reset_peak()
+    f(x, places)
+    assert torch.memory_stats()["peak_bytes"] - before < fresh // 8
+
+
+def test_a_gradient_that_the_caller_holds_keeps_its_numbers() -> None:
+    f, model = with_zero_grad_first(True)
+    places = torch.tensor([0, 3])
+    for k in range(5):
+        f(torch.full((8, 256), k + 1.0), places)
+        if k == 3:
+            held = model[0].weight.grad
+            numbers = held.numpy().tobytes()
+    assert held.numpy().tobytes() == numbers
+    assert model[0].weight.grad is not held
+
+
+def test_gradients_after_an_error_behind_zero_grad() -> None:
+    left = []
+    for compiled in (False, True):
+        f, model = with_zero_grad_first(compiled)
+        for _ in range(4):
+            f(torch.ones(8, 256), torch.tensor([0, 3]))
+        with pytest.raises(IndexError):
+            f(torch.ones(8, 256), torch.tensor([0, 30]))
+        left.append([p.grad is None for p in model.parameters()])
+    assert left[0] == left[1] == [True] * 4

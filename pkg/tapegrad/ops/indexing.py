@@ -313,10 +313,8 @@ def index_select(x: Any, dim: int, index: Any) -> Any:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if index.dtype not in (int64, int32):
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
-    if index.numel() and int(index.min()) < 0:  # they do not count from the end here
-        raise IndexError("index out of range in self")
-    if index.dtype is int32:
-        index = index.to(int64)
+    index = index.to(int64)
+    index = index.masked_fill(index < 0, 2**62)  # they do not count from the end here
     try:
         if x.ndim == 0:
             return take_rows(x.reshape(1), index.reshape(1)).reshape(())

@@ -128,29 +128,32 @@ cdef class Caller:
     cdef public Form form
     cdef public Machine machine
     cdef public Snapshot snapshot
+    cdef public object contents         # whether what must be compared by value is the same, or None
 
-    def remember_fast(self, Form form, Machine machine, Snapshot snapshot):
+    def remember_fast(self, Form form, Machine machine, Snapshot snapshot, contents):
         """The next call tries these first. All three at once: what they replace is freed after."""
-        cdef tuple before = (self.form, self.machine, self.snapshot)
+        cdef tuple before = (self.form, self.machine, self.snapshot, self.contents)
         self.form = form
         self.machine = machine
         self.snapshot = snapshot
+        self.contents = contents
         del before
 
     def forget_fast(self):
         """The next call goes the slow way."""
-        self.remember_fast(None, None, None)
+        self.remember_fast(None, None, None, None)
 
     def __call__(self, *args, **kwargs):
         cdef tuple tensors
         cdef Machine machine = self.machine     # the three as they are now: another thread may exchange them
         cdef Form form = self.form
         cdef Snapshot snapshot = self.snapshot
+        contents = self.contents
         if _capture.active and _capture.capturing():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
         if machine is not None:
             tensors = form.tensors_of(args, kwargs)
-            if tensors is not None and snapshot.unchanged():
+            if tensors is not None and snapshot.unchanged() and (contents is None or contents()):
                 done, result = machine.run(tensors)
                 if done:
                     self.replayed_fast += 1

@@ -62,12 +62,13 @@ class Entry:
         self.machines = [layout.lay_out(program)]
         for cell in self.machines[0][1]:
             guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
-        self.fits = self.write_cells()
+        self.write_cells()
 
     def write_cells(self) -> bool:
         """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
         self.guards.stale_cells = False
-        return all(layout.write_cells(cells, memory) for _, cells, memory in self.machines)
+        self.fits = all([layout.write_cells(cells, memory) for _, cells, memory in self.machines])
+        return self.fits
 
     def machine(self) -> Any:
         """A machine that is not running."""
@@ -169,6 +170,7 @@ class CompiledFunction(Caller):
 
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
+        self.forget_fast()
         tensors: list[Tensor] = []
         others: list[Any] = []
         form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
@@ -186,7 +188,9 @@ class CompiledFunction(Caller):
             if changed is not None:
                 reason = f"{changed} changed"
                 continue
-            if entry.guards.stale_cells and not entry.write_cells():
+            if entry.guards.stale_cells:
+                entry.write_cells()
+            if not entry.fits:
                 reason = "an optimizer option changed"
                 continue
             if self.check:
@@ -204,8 +208,9 @@ class CompiledFunction(Caller):
 
     def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The next call looks at this entry first."""
-        if not self.check and not entry.guards.contents and simple(args, kwargs):
-            self.remember_fast(Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot)
+        if not self.check and simple(args, kwargs):
+            same = entry.guards.same_contents if entry.guards.contents else None
+            self.remember_fast(Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot, same)
 
     @property
     def counters(self) -> Counters:

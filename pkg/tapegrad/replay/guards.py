@@ -189,6 +189,8 @@ class Reach:
         return [found for key, value in inner.items() for found in self._attribute(key, value, name)]
 
     def _attribute(self, key: str, value: Any, name: str) -> list[tuple[Any, str]]:
+        if key == "_non_persistent_buffers_set":  # for state_dict alone
+            return []
         if key in ("_parameters", "_buffers", "_modules") and isinstance(value, dict):
             self._seen.add(id(value))
             self._keep(value, name)
@@ -379,6 +381,10 @@ class Guards:
             if now() != before:
                 return path
         return None
+
+    def same_contents(self) -> bool:
+        """Whether what is compared by value is what it was."""
+        return all(now() == before for _, now, before in self.contents)
 
     def _really(self, at: int) -> str | None:
         """The name of an entry of container `at` that differs in value, or None."""

@@ -32,6 +32,7 @@ INSTRUCTION_WORDS, FRAME_AT = 32, 8
 ONE_CALL, THREADS, CHUNKS = 0, 1, 2
 SOURCES = {FRESH: 0, ARGUMENT: 1, GRADIENT: 2}
 ALIGN = 64
+WORTH_DROPPING = 1 << 18  # bytes of gradients: for less, giving them up first takes longer than it helps
 
 
 class Pool:
@@ -174,8 +175,9 @@ def lay_out(program: Program) -> Any:
         code[i][FRAME_AT + word] = memory.address + where
     for i in range(len(code)):
         if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
-            at = plan.scratch_offsets.get(i)
-            code[i][FRAME_AT + FRAME_SCRATCH] = scratch_memory.address if at is None else arena.address + at
+            shared = plan.scratch_offsets.get(i)
+            address_of = scratch_memory.address if shared is None else arena.address + shared
+            code[i][FRAME_AT + FRAME_SCRATCH] = address_of
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
@@ -219,6 +221,8 @@ def made_of(template: Any) -> list[Made]:
 
 def dropped(program: Program) -> tuple[int, ...]:
     """Leaves whose gradients nothing reads and which are None, or others, before any step that can fail."""
+    if sum(b.nbytes for b in program.buffers.values() if b.kind == FRESH) < WORTH_DROPPING:
+        return ()
     read = {b.source for n in program.lifetimes() if (b := program.buffers[n]).kind == GRADIENT}
     fails = next((i for i, s in enumerate(program.steps) if s.declaration and s.declaration.errors), len(program.steps))
     first: dict[int, tuple[int, int]] = {}

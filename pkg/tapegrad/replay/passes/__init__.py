@@ -9,12 +9,12 @@ from .copies import remove_copies
 from .dead import remove_dead
 from .in_place import write_in_place
 from .recompute import recompute
-from .update_early import split_updates
+from .update_early import split_where_it_saves
 
 __all__ = ["PASSES", "run_passes"]
 
 # Buffers are merged last: their lifetimes end earlier by then.
-PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead, remove_copies, split_updates, write_in_place)
+PASSES: tuple[Callable[[Program], Program], ...] = (remove_dead, remove_copies, split_where_it_saves, write_in_place)
 
 
 def run_passes(program: Program, limit: int | None = None) -> Program:
