@@ -704,9 +704,9 @@ cdef class Tensor:
         UserWarning for the result of an operation that does not keep its gradient.
         """
         if self.rec < 0:
-            if not _capture.active or not _capture.capturing():
-                return None
-            leaf_record(self, self.requires)
+            if _capture.active and _capture.capturing():
+                _capture.note_no_gradient(self, self.st, True)
+            return None
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
         g = grad_of(self.rec)
@@ -736,9 +736,9 @@ cdef class Tensor:
             if self.rec < 0:
                 leaf_record(self, self.requires)
         elif self.rec < 0:
-            if not _capture.active or not _capture.capturing():
-                return
-            leaf_record(self, self.requires)
+            if _capture.active and _capture.capturing():
+                _capture.note_no_gradient(self, self.st, False)
+            return
         if _capture.active and _capture.capturing():
             _capture.note_outside(self, self.st)
         r = record(self.rec)

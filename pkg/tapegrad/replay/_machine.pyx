@@ -827,13 +827,13 @@ cdef class Arena:
 
 cdef bint has_hooks(Tensor leaf):
     """Whether anything is called when a gradient reaches the leaf."""
-    cdef int64_t* r
+    cdef int64_t held
     if leaf.rec < 0:
         return False
-    r = record(leaf.rec)
-    if r[REC_OBJ] == 0 or isinstance(<object><PyObject*><uintptr_t>r[REC_OBJ], Tensor):
+    held = record_obj(record(leaf.rec))
+    if held == 0 or isinstance(<object><PyObject*><uintptr_t>held, Tensor):
         return False
-    hooks = <object><PyObject*><uintptr_t>r[REC_OBJ]
+    hooks = <object><PyObject*><uintptr_t>held
     return bool(hooks.pre) or bool(hooks.post)
 
 

@@ -161,7 +161,20 @@ class Reader:
 
     def _leaves(self) -> None:
         """The leaves whose gradients were touched, and what those were at the start."""
-        owners: dict[int, Tensor] = {}
+        puts = list(self.capture.gradient_puts)
+        without: dict[int, Tensor] = {}
+        gradients: dict[int, tuple[bool, Any]] = {}  # in the order of their first mention, as far as it is known
+        for at, t, read in self.capture.without_record:
+            rec = _machine.record_of(t)
+            if rec < 0:  # still none: it stays so, as in eager code
+                rec = -id(t)
+                without[rec] = t
+            gradients.setdefault(rec, (read, None))
+            if not read:
+                puts.append((at, rec, 0))
+        gradients = {**gradients, **{k: v for k, v in self.capture.gradients.items() if k not in gradients}}
+        self.gradient_puts = sorted(puts, key=lambda put: put[0])
+        owners: dict[int, Tensor] = dict(without)
         for t in (*self.known.values(), *self.arguments, *self.from_outside):
             rec = _machine.record_of(t)
             if rec >= 0:
@@ -169,7 +182,7 @@ class Reader:
         self.owners = owners
         self.leaves: list[Leaf] = []
         self.leaf_of: dict[int, int] = {}
-        for rec, (read, held) in self.capture.gradients.items():
+        for rec, (read, held) in gradients.items():
             if rec not in owners:
                 if _machine.is_record(rec) and _machine.record_object(rec) is not None:
                     raise Unfit("a gradient of a tensor made inside the function is kept")
@@ -409,7 +422,7 @@ class Reader:
         exits: list[Any] = []
         for rec, i in self.leaf_of.items():
             leaf = self.leaves[i]
-            now = _machine.record_object(rec)
+            now = _machine.record_object(rec) if rec >= 0 else None
             if now is not None and not isinstance(now, Tensor):
                 if now.pre or now.post:
                     raise Unfit("a parameter has hooks on its gradient", lasting=True)
@@ -464,7 +477,7 @@ class Reader:
     def _events(self) -> list[tuple[int, int, Any]]:
         """What gradients became, by step, for programs that end in an error."""
         events = []
-        for at, rec, storage in self.capture.gradient_puts:
+        for at, rec, storage in self.gradient_puts:
             if rec in self.leaf_of:
                 events.append((self.position[at], self.leaf_of[rec], storage))
         return events

@@ -81,6 +81,7 @@ cdef class Capture:
     cdef readonly dict versions         # of the storages of `outside`, before the capture changed them
     cdef readonly dict gradients
     cdef readonly list gradient_puts
+    cdef readonly list without_record   # (place, tensor, read): gradients of leaves that had no record yet
     cdef readonly list refusals
     cdef readonly list generators
     cdef readonly list updates
@@ -96,6 +97,7 @@ cdef class Capture:
         self.versions = {}
         self.gradients = {}
         self.gradient_puts = []
+        self.without_record = []
         self.refusals = []
         self.generators = []
         self.updates = []
@@ -220,6 +222,18 @@ cdef int note_outside(object tensor, Storage* st) except -1:
 cdef int note_shared(Storage* st) except -1:
     """`.data` was asked for: the same memory with a version count that ends with it."""
     current.shared.add(<int64_t><uintptr_t>st)
+    return 0
+
+
+cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1:
+    """The gradient of a leaf that has no record yet, hence none, is looked at (`read`) or set to None.
+
+    A record is not made for that: its number would be another than in eager code, and with it the order in
+    which gradients arrive.
+    """
+    if st.birth != births:
+        note_outside(tensor, st)
+        current.without_record.append((len(current.log), tensor, read))
     return 0
 
 
