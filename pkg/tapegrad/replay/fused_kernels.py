@@ -19,7 +19,8 @@ from .._layout import FRAME_EXT
 from ..dtypes import DTYPES, int64
 from ..native.symbols import address_of, pointer, prefetch_read, prefetch_write
 from ..ops.reduction_kernels import BAND
-from ..ops.registry import OPS, scalar
+from ..ops.registry import OPS
+from ..ops.scalars import scalar
 
 __all__ = ["TABLE", "Chain", "Node", "Ref", "address", "is_compiled", "pack"]
 
@@ -160,7 +161,7 @@ def _build(chain: Chain) -> Kernel:
     """The kernel as a plain function, its bindings and its name."""
     if chain not in _built:
         text, space = _text(chain)
-        exec(compile(text, "<fused>", "exec"), space)  # noqa: S102 (the text is made above, of numbers)
+        exec(compile(text, "<fused>", "exec"), space)
         function = space.pop("fused")
         name = f"fused.{len(chain.nodes)}"
         if chain.reduction is None:
