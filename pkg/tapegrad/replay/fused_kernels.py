@@ -19,7 +19,8 @@ from .._layout import FRAME_EXT
 from ..dtypes import DTYPES, int64
 from ..native.symbols import address_of, pointer, prefetch_read, prefetch_write
 from ..ops.reduction_kernels import BAND
-from ..ops.registry import OPS, scalar
+from ..ops.registry import OPS
+from ..ops.scalars import scalar
 
 __all__ = ["TABLE", "Chain", "Node", "Ref", "address", "is_compiled", "pack"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..._layout import FRAME_GX_N, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_Y
-from ...ops.registry import scalar
+from ...ops.scalars import scalar
 from ..program import Operand, Program, Step
 from .order import stays
 

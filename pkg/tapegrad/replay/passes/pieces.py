@@ -15,7 +15,8 @@ import numpy as np
 
 from ..._layout import FRAME_ACC, FRAME_GX, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_Y
 from ...dtypes import DTYPES
-from ...ops.registry import BY_NAME, scalar
+from ...ops.registry import BY_NAME
+from ...ops.scalars import scalar
 from ..program import Operand, Step
 from .dependence import flat_accesses
 

@@ -13,7 +13,7 @@ from functools import cache
 
 from ...dtypes import DTYPES
 from ...native.symbols import Symbol
-from ...ops.registry import scalar
+from ...ops.scalars import scalar
 from ..fused_kernels import Ref
 from ..program import INSIDE, Program
 from .composing import Draft
