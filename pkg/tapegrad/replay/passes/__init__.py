@@ -10,7 +10,6 @@ from .dead import remove_dead
 from .in_place import write_in_place
 from .pack_weights import pack_weights
 from .recompute import recompute
-from .soon import read_soon
 from .update_early import split_where_it_saves
 
 __all__ = ["PASSES", "run_passes"]
@@ -21,7 +20,6 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_copies,
     pack_weights,
     split_where_it_saves,
-    read_soon,
     write_in_place,
 )
 
