@@ -13,7 +13,6 @@ from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-
 import tapegrad as torch
 from tapegrad.replay import compile
 
@@ -36,7 +35,7 @@ def picture(o: Any, seen: dict[int, int] | None = None) -> Any:
         )  # fmt: skip
     if id(o) in seen:
         return "again", seen[id(o)]
-    if isinstance(o, FunctionType) or callable(o) and not hasattr(o, "parameters"):
+    if isinstance(o, FunctionType) or (callable(o) and not hasattr(o, "parameters")):
         return "function"
     if not isinstance(o, tuple):
         seen[id(o)] = len(seen)
@@ -46,6 +45,8 @@ def picture(o: Any, seen: dict[int, int] | None = None) -> Any:
         return o.get_state().numpy().tobytes()
     if isinstance(o, torch.optim.Optimizer):
         return "optimizer", picture(o.param_groups, seen), picture(list(o.state.items()), seen)
+    if type(o).__name__ == "HookDict":  # its keys are numbers that the whole process counts
+        return [picture(v, seen) for v in o.values()]
     if isinstance(o, dict):
         return {repr(k) if isinstance(k, PLAIN) else i: picture(v, seen) for i, (k, v) in enumerate(o.items())}
     if isinstance(o, (list, tuple)):

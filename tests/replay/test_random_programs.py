@@ -13,14 +13,14 @@ from collections import Counter
 from types import SimpleNamespace as namespace
 
 import pytest
-from _twins import Twins, world
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-
 import tapegrad as torch
 import tapegrad.nn.functional as F
+from _twins import Twins, world
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
 SECONDS = float(os.environ.get("TAPEGRAD_REPLAY_SECONDS", "12"))
+FIRST = int(os.environ.get("TAPEGRAD_REPLAY_SEED", "0"))
 LOG = os.environ.get("TAPEGRAD_REPLAY_LOG")  # where the last program is written, in case the process dies
 
 UNARY = [
@@ -86,7 +86,11 @@ def instruction(w, code, values, given):
     if kind == "binary":
         return BINARY[which % len(BINARY)](a, bend(a, b))
     if kind == "reduce":
-        return REDUCE[which % len(REDUCE)](a, j % a.ndim - (a.ndim if which % 2 else 0)) if a.ndim and a.numel() else a.sum()
+        return (
+            REDUCE[which % len(REDUCE)](a, j % a.ndim - (a.ndim if which % 2 else 0))
+            if a.ndim and a.numel()
+            else a.sum()
+        )
     if kind == "view":
         return VIEWS[which % len(VIEWS)](a, k if a.ndim else 0) if a.ndim else a * 1
     if kind == "join":
@@ -97,7 +101,12 @@ def instruction(w, code, values, given):
         return w.layers[j % len(w.layers)](rows)
     if kind == "matmul":
         rows = a if a.ndim == 2 else flat(a, 2)
-        return [lambda: rows @ rows.t(), lambda: rows.t() @ rows, lambda: rows.mean(0) @ rows.t(), lambda: rows[None] @ rows.t()][which % 4]()
+        return [
+            lambda: rows @ rows.t(),
+            lambda: rows.t() @ rows,
+            lambda: rows.mean(0) @ rows.t(),
+            lambda: rows[None] @ rows.t(),
+        ][which % 4]()
     if kind == "index":
         flat_a = a.reshape(-1)
         if not len(flat_a):
@@ -116,7 +125,7 @@ def instruction(w, code, values, given):
             INPLACE[j % len(INPLACE)](target, b.sum())
         return target
     if kind == "overwrite":  # a value that others may have saved: eager code raises, and so must the compiled
-        if a.requires_grad and a.is_leaf or any(a is t for t in given):
+        if (a.requires_grad and a.is_leaf) or (which % 3 and any(a is t for t in given)):
             return a.detach() + 1
         return INPLACE[which % len(INPLACE)](a, b.detach().sum())
     if kind == "random":
@@ -128,7 +137,12 @@ def instruction(w, code, values, given):
     if kind == "state":
         with torch.no_grad():
             s = w.state[j % len(w.state)]
-            [lambda: s.mul_(0.9).add_(a.detach().sum()), lambda: s.copy_(b.detach().sum()), lambda: s[0].add_(1), lambda: s.neg_()][which % 4]()
+            [
+                lambda: s.mul_(0.9).add_(a.detach().sum()),
+                lambda: s.copy_(b.detach().sum()),
+                lambda: s[0].add_(1),
+                lambda: s.neg_(),
+            ][which % 4]()
         return s * 1 if i % 2 else s
     if kind == "parameter":
         with torch.no_grad():
@@ -162,7 +176,11 @@ def step_of(w, program):
         for code in program.codes:
             values.append(instruction(w, code, values, (x, y)))
         loss = sum((v.float().sum() * 0.01).tanh() for v in values[-program.last :])
-        loss = loss + F.cross_entropy(values[4], torch.zeros(len(values[4]), dtype=torch.int64)) if program.last % 2 else loss
+        loss = (
+            loss + F.cross_entropy(values[4], torch.zeros(len(values[4]), dtype=torch.int64))
+            if program.last % 2
+            else loss
+        )
         if program.backward and loss.requires_grad:
             loss.backward(retain_graph=program.backward == 2)
             if program.clip == 1:
@@ -173,7 +191,9 @@ def step_of(w, program):
                 w.optimizer.step()
             if program.zero == "after":
                 w.optimizer.zero_grad(set_to_none=program.to_none)
-        return [loss, (loss, {"v": values[-1]}), [loss, values[-2], values[-1]], loss.detach(), None][program.result % 5]
+        return [loss, (loss, {"v": values[-1]}), [loss, values[-2], values[-1]], loss.detach(), None][
+            program.result % 5
+        ]
 
     return step
 
@@ -234,13 +254,22 @@ def happen(twins, event, k, rows):
     elif event == "option":
         change(lambda w: w.optimizer.param_groups[0].update(weight_decay=0.01 * (k % 3), maximize=bool(k % 2)))
     elif event == "momentum":
-        change(lambda w: "momentum" in w.optimizer.param_groups[0] and w.optimizer.param_groups[0].update(momentum=0.1 * (k % 3), nesterov=False))
+        change(
+            lambda w: (
+                "momentum" in w.optimizer.param_groups[0]
+                and w.optimizer.param_groups[0].update(momentum=0.1 * (k % 3), nesterov=False)
+            )
+        )
     elif event == "eager":
         options["eagerly"] = True
     elif event == "clear":
         change(lambda w: w.optimizer.zero_grad(set_to_none=bool(k % 2)))
     elif event == "one":
-        change(lambda w: setattr(w.layers[k % 3].weight, "grad", torch.ones_like(w.layers[k % 3].weight) if k % 2 else None))
+        change(
+            lambda w: setattr(
+                w.layers[k % 3].weight, "grad", torch.ones_like(w.layers[k % 3].weight) if k % 2 else None
+            )
+        )
     elif event == "seed":
         change(lambda w: (torch.manual_seed(k), w.generator.manual_seed(k)))
     elif event == "mode":
@@ -252,7 +281,13 @@ def happen(twins, event, k, rows):
     elif event == "state":
         change(lambda w: w.state.__setitem__(0, torch.full((3,), float(k))) if k % 2 else w.state[0].add_(1))
     elif event == "parameter":
-        change(lambda w: setattr(w.layers[1], "weight", torch.nn.Parameter(torch.full((4, 3), 0.1))) if k % 2 else w.layers[0].weight.data.mul_(0.5))
+        change(
+            lambda w: (
+                setattr(w.layers[1], "weight", torch.nn.Parameter(torch.full((4, 3), 0.1)))
+                if k % 2
+                else w.layers[0].weight.data.mul_(0.5)
+            )
+        )
     elif event == "history":
         x = lambda w: w.layers[1](data(rows, k)[1])  # noqa: E731
     elif event == "leaf":
@@ -265,8 +300,14 @@ def happen(twins, event, k, rows):
     elif event == "outside":
 
         def outside(w, result, *_):
-            found = [r for r in result if isinstance(r, torch.Tensor)] if isinstance(result, (list, tuple)) else [result]
+            found = (
+                [r for r in result if isinstance(r, torch.Tensor)] if isinstance(result, (list, tuple)) else [result]
+            )
             for r in found:
+                if r is not None and k % 3 == 0 and r.is_floating_point() and not r.is_leaf:
+                    r.mul_(0.5)
+                if r is not None and k % 4 == 0 and r.ndim and len(r) and r.is_floating_point():
+                    r[0].add_(1)
                 if r is not None and r.requires_grad:
                     r.sum().backward(retain_graph=True)
 
@@ -274,7 +315,13 @@ def happen(twins, event, k, rows):
         change(lambda w: w.optimizer.load_state_dict(w.optimizer.state_dict()))
     elif event == "freeze":
         change(lambda w: w.layers[k % 3].weight.requires_grad_(k % 2 == 0))
-    context = torch.no_grad() if event == "nograd" else torch.inference_mode() if event == "inference" else torch.enable_grad()
+    context = (
+        torch.no_grad()
+        if event == "nograd"
+        else torch.inference_mode()
+        if event == "inference"
+        else torch.enable_grad()
+    )
     with context:
         twins.call(x, y, outside=outside, **options)
 
@@ -284,18 +331,12 @@ REASONS: Counter[str] = Counter()
 END = [0.0]
 
 
-@settings(
-    max_examples=10**6 if SECONDS > 60 else 2000, deadline=None, database=None, print_blob=False,
-    suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink), derandomize=SECONDS <= 60,
-)  # fmt: skip
-@given(program=programs, events=events)
 def run(program, events):
-    if time.monotonic() > END[0]:
-        return
     if LOG:
         with open(LOG, "w") as f:
             f.write(f"run_one({program!r}, {events!r})")
-    run_one(program, events)
+    if time.monotonic() < END[0]:
+        run_one(program, events)
 
 
 def run_one(program, events):
@@ -317,6 +358,14 @@ def run_one(program, events):
 @pytest.mark.slow
 def test_random_programs():
     END[0] = time.monotonic() + SECONDS
-    run()
-    print(TALLY, REASONS.most_common(40))
+    options = settings(
+        max_examples=50, deadline=None, database=None, print_blob=False, suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )  # fmt: skip
+    number = FIRST
+    while time.monotonic() < END[0]:
+        # Small runs: one that goes on after its time is up would spend hours on making examples.
+        seed(number)(options(given(program=programs, events=events)(lambda program, events: run(program, events))))()
+        number += 1
+    print(TALLY, number, REASONS.most_common(40))
     assert TALLY["replayed"] > TALLY["calls"] // 20, TALLY

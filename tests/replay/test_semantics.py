@@ -5,10 +5,9 @@ from __future__ import annotations
 import collections
 
 import pytest
-from _twins import Twins, batch, world
-
 import tapegrad as torch
 import tapegrad.nn.functional as F
+from _twins import Twins, batch, world
 from tapegrad.replay import compile
 
 OPTIMIZERS = {
@@ -652,3 +651,210 @@ def test_methods_and_decorators():
     for i in range(6):
         assert a.step(*batch(4, seed=i)).item() == b.plain(*batch(4, seed=i)).item()
     assert Trainer.step.counters.replayed == 4, Trainer.step.counters
+
+
+# ---------------------------------------------------------------- many small functions
+
+
+def net():
+    return world(model=network(), first=torch.nn.Linear(6, 6), s=torch.zeros(3))
+
+
+def history(w):
+    return w.first(batch(4)[0])
+
+
+def plain(w):
+    return batch(4)[0]
+
+
+def backward(w, out, x):
+    if out.requires_grad:
+        out.sum().backward()
+
+
+def change_result(w, out, x):
+    out[1:].mul_(2)
+    out.add_(1)
+    backward(w, out, x)
+
+
+def change_view(w, out, x):
+    out.mul_(2)
+    backward(w, out, x)
+    if x.requires_grad:
+        x.sum().backward()
+
+
+def change_second(w, out, x):
+    out[1].mul_(2)
+    out[0].sum().backward()
+
+
+def argument_in_place(w, x):
+    x.mul_(2)
+    return w.model(x).sum()
+
+
+def layer(w, x):
+    return w.first(x)
+
+
+def layer_rows(w, x):
+    return w.first(x)[1:]
+
+
+def layer_and_row(w, x):
+    out = w.first(x)
+    return out, out[1]
+
+
+def argument_rows(w, x):
+    return x[1:]
+
+
+def state_rows(w, x):
+    return w.s[1:]
+
+
+def leaf_made_inside(w, x):
+    return torch.zeros(3, requires_grad=True)
+
+
+def gradients_put(w, x):
+    for p in w.model.parameters():
+        p.grad = torch.ones_like(p) * x.sum()
+
+
+def gradients_replaced(w, x):
+    w.model(x).sum().backward()
+    for p in w.model.parameters():
+        p.grad = p.grad * 2
+    return w.model[0].weight.grad
+
+
+def frozen_and_thawed(w, x):
+    w.model[0].requires_grad_(False)
+    out = w.model(x).sum()
+    out.backward()
+    w.model[0].requires_grad_(True)
+    return out
+
+
+def detached_in_place(w, x):
+    return w.model(x).detach_()
+
+
+def detached_argument_in_place(w, x):
+    y = x.detach()
+    y.mul_(2)
+    return y, x
+
+
+def modes_inside(w, x):
+    with torch.enable_grad():
+        y = w.model(x)
+    with torch.no_grad():
+        return y, w.model(x)
+
+
+def items_assigned(w, x):
+    y = x.clone()
+    y[0] = 1.0
+    y[:, 2] = x[:, 1]
+    y[1, 1] += 3
+    return y
+
+
+def state_assigned(w, x):
+    w.s[0] = x.sum()
+    w.s.data[1] = 2.0
+    return w.s.clone()
+
+
+def factories(w, x):
+    y = x * torch.arange(6.0) + torch.full((4, 6), x.shape[0]) + x @ torch.eye(6) + torch.linspace(0, 1, 6)
+    return y, torch.tensor([1.0, 2.0]), torch.zeros(2), torch.tensor([[1, 2]]).float(), x.new_ones(2)
+
+
+def casts(w, x):
+    return x.to(torch.float64).mean(), x.type(torch.int64), x.long().float(), (x > 0).sum(), x.argmax(1), x.max(1)
+
+
+def recurrence(w, x):
+    h = torch.zeros(4, 8)
+    for _ in range(5):
+        h = torch.tanh(w.model[0](x) + h)
+    h.sum().backward()
+    return h
+
+
+def pieces(w, x):
+    a, b = w.model(x).split([1, 2], 1)
+    c = torch.stack([a.squeeze(1), b[:, 0]])
+    c.chunk(2)[0].sum().backward(retain_graph=True)
+    return c.unbind(0)
+
+
+def two_backward_passes(w, x):
+    a = w.model(x).sum()
+    a.backward()
+    b = w.model(x).sum()
+    b.backward()
+    return a + b
+
+
+def gradient_of_a_leaf_made_inside(w, x):
+    x = x.detach().requires_grad_()
+    w.model(x).sum().backward()
+    return x.grad
+
+
+def functional_gradients(w, x):
+    found = torch.autograd.grad(w.model(x).sum(), list(w.model.parameters()))
+    with torch.no_grad():
+        for p, g in zip(w.model.parameters(), found, strict=True):
+            p.sub_(g, alpha=0.1)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("step", "argument", "outside"),
+    [
+        (argument_in_place, plain, backward),
+        (layer_rows, plain, change_view),
+        (layer, plain, change_result),
+        (layer, history, change_result),
+        (layer_and_row, plain, change_second),
+        (argument_rows, plain, change_view),
+        (argument_rows, history, change_view),
+        (state_rows, plain, change_view),
+        (leaf_made_inside, plain, backward),
+        (gradients_put, plain, None),
+        (gradients_replaced, plain, None),
+        (frozen_and_thawed, plain, None),
+        (detached_in_place, plain, None),
+        (detached_argument_in_place, plain, None),
+        (detached_argument_in_place, history, None),
+        (modes_inside, plain, None),
+        (items_assigned, plain, None),
+        (items_assigned, history, backward),
+        (state_assigned, plain, None),
+        (factories, plain, None),
+        (casts, plain, None),
+        (recurrence, plain, None),
+        (pieces, plain, None),
+        (two_backward_passes, plain, None),
+        (gradient_of_a_leaf_made_inside, plain, None),
+        (functional_gradients, plain, None),
+    ],
+)
+def test_small_functions(step, argument, outside):
+    def make():
+        w = net()
+        w.step = lambda x: step(w, x)
+        return w
+
+    t = Twins(make)
+    t.settle(argument, outside=outside)
+    t.replays(4, argument, outside=outside)

@@ -11,7 +11,7 @@ from . import symbols
 from .blas import require_blas
 from .blas import table_address as blas_table
 from .formula import Formula
-from .kernels import clear_cache, compile_kernel, statistics
+from .kernels import clear_cache, compile_kernel, is_compiled, statistics
 from .keys import KernelError
 from .threads import get_num_threads, run_parallel, set_num_threads, should_parallel
 
@@ -24,6 +24,7 @@ __all__ = [
     "clear_cache",
     "compile_kernel",
     "get_num_threads",
+    "is_compiled",
     "require_blas",
     "run_parallel",
     "set_num_threads",

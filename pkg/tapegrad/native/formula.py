@@ -16,7 +16,7 @@ author of a formula must know:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __all__ = ["Formula"]
@@ -28,12 +28,16 @@ class Formula:
     >>> from tapegrad.native import Formula
     >>> Formula(lambda x: x * 0.5)(3.0)
     1.5
+
+    `bindings` replaces names inside this formula only, above all its own `T` where formulas of several
+    compute types meet in one kernel.
     """
 
-    __slots__ = ("function",)
+    __slots__ = ("bindings", "function")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], bindings: Mapping[str, Any] | None = None) -> None:
         self.function = function
+        self.bindings = bindings
 
     def __call__(self, *args: Any) -> Any:
         return self.function(*args)

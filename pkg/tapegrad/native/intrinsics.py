@@ -106,6 +106,20 @@ def address_of(typing_context, pointer):  # type: ignore[no-untyped-def]
     return types.int64(pointer), lambda context, builder, sig, args: builder.ptrtoint(args[0], _I64)
 
 
+def _prefetch(write: int) -> Any:
+    def typed(typing_context, address):  # type: ignore[no-untyped-def]
+        def make(context, builder, sig, args):  # type: ignore[no-untyped-def]
+            place = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [place.type, _I32, _I32, _I32])
+            fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(fetch, [place, _I32(write), _I32(3), _I32(1)])
+            return context.get_dummy_value()
+
+        return types.none(types.int64), make
+
+    return intrinsic(typed)
+
+
 @intrinsic
 def bitcast(typing_context, value, dtype):  # type: ignore[no-untyped-def]
     result = _dtype_of(dtype, "bitcast")
@@ -310,6 +324,8 @@ INTRINSICS: dict[str, Any] = {
     "pointer": pointer,
     "address_of": address_of,
     "bitcast": bitcast,
+    "prefetch_read": _prefetch(0),
+    "prefetch_write": _prefetch(1),
     "where": where,
     "fma": fma,
     "floor": _rounding("floor", "floor"),

@@ -15,7 +15,7 @@ from .engine import EngineError, load_object, target_cpu
 from .keys import KernelError, kernel_key
 from .objects import ObjectStore, StoredObject
 
-__all__ = ["clear_cache", "compile_kernel", "statistics", "store"]
+__all__ = ["clear_cache", "compile_kernel", "is_compiled", "statistics", "store"]
 
 store = ObjectStore(settings.cache_dir, settings.cache_bytes)
 _addresses: dict[str, int] = {}
@@ -75,6 +75,15 @@ def compile_kernel(
         with _lock:
             del _pending[key]
         mine.set()
+
+
+def is_compiled(function: Callable[..., Any], bindings: Mapping[str, Any]) -> bool:
+    """Whether `compile_kernel` would find this kernel in memory or on disk."""
+    key = kernel_key(function, bindings)  # type: ignore[arg-type]
+    with _lock:
+        if key in _addresses:
+            return True
+    return store.has(key)
 
 
 def _count(what: str, started: float | None = None, timer: str = "") -> None:

@@ -149,7 +149,15 @@ class _Description:
             self.text("dtype", name, value.name)
         elif isinstance(value, Formula):
             self.text("call", name)
+            outer = self.bindings
+            if value.bindings is not None:
+                marks = [f"{n} {getattr(v, 'name', v)}" for n, v in value.bindings.items()]
+                self.text("bindings", *marks)
+                self.bindings = self.masked.setdefault(
+                    f"{id(outer)} + {marks}", {**outer, **value.bindings}
+                )
             self.function(value.function, True)
+            self.bindings = outer
         elif isinstance(value, tuple):
             self.text("tuple", name, len(value))
             for item in value:

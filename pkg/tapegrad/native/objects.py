@@ -118,6 +118,10 @@ class ObjectStore:
                 os.utime(path)
         return found
 
+    def has(self, key: str) -> bool:
+        """Whether there is a file for this key; `get` says whether it is good."""
+        return self.usable() and os.path.exists(self._path(key))
+
     def put(self, key: str, value: StoredObject) -> bool:
         """Keep an object; False if the folder does not allow it."""
         if not self.usable() or not self.write(self._path(key), _encode(key, value)):

@@ -78,7 +78,10 @@ class Specialiser:
         if isinstance(value, Symbol):
             return _symbol(value.name)
         if isinstance(value, Formula):
-            return self.helper(value.function, True)
+            inside = self
+            if value.bindings is not None:
+                inside = Specialiser({**self.bindings, **value.bindings}, self.active)
+            return inside.helper(value.function, True)
         if isinstance(value, python_types.FunctionType):
             return self.helper(value, formula)
         if isinstance(value, tuple):

@@ -29,6 +29,7 @@ SEGMENT = 32768  # elements of a segment of a row
 BAND = 1024  # elements folded in the lane type
 WIDTH = 256  # columns of an item where inner > 1
 ROWS = 256  # rows folded in the lane type where inner > 1
+BAND_ROOM = 0  # bytes of scratch per chunk for a `fetch` that computes its elements
 
 
 def largest(a, b):
@@ -67,6 +68,14 @@ def is_true(a, n, r):
     return a != 0
 
 
+def fetch(f, start, n, area):
+    """The address of the n <= BAND elements of a row from `start` on.
+
+    A kernel that computes them while it reduces binds its own, which puts them at `area`.
+    """
+    return f[FRAME_IN] + start * pointer(f[FRAME_EXT], int64)[3]
+
+
 def rows_of_segment(inner):
     return max(ROWS, 65536 // min(inner, WIDTH))
 
@@ -81,7 +90,7 @@ def reduce_body(f, lo, hi, combine, load, finish, shift, L, A, R):
     grain = 1
     if segments == 1:
         grain = max(1, SEGMENT // max(1, n * min(inner, WIDTH)))
-    lane_room = 2 * WIDTH * 8
+    lane_room = 2 * WIDTH * 8 + BAND_ROOM
     if lo == -1:
         partial_bytes = items * 8 * (1 if inner == 1 else WIDTH) if segments > 1 else 0
         scratch = chunks_of(items, grain) * lane_room + partial_bytes
@@ -112,10 +121,12 @@ def reduce_body(f, lo, hi, combine, load, finish, shift, L, A, R):
         line = item // segments
         if inner == 1:
             start = line * n
-            a = A(fold_row(combine, load, shift, x, start + first, min(BAND, last - first), lanes))
-            for i in range(first + BAND, last, BAND):
-                b = A(fold_row(combine, load, shift, x, start + i, min(BAND, last - i), lanes))
-                a = combine(a, b)
+            a = A(0)
+            for i in range(first, last, BAND):
+                m = min(BAND, last - i)
+                piece = pointer(fetch(f, start + i, m, area + 2 * WIDTH * 8), T)
+                b = A(fold_row(combine, load, shift, piece, 0, m, lanes))
+                a = b if i == first else combine(a, b)
             if segments == 1:
                 y[line] = finish(a, n, R)
             else:

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import Any
 
 from .. import api
-from ..tape._capture import note_update
 from ..nn.modules._typename import typename
+from ..tape._capture import note_update
 from ..utils.hooks import HookDict, RemovableHandle
 
 __all__ = ["Optimizer", "ParamsT", "required"]

@@ -6,6 +6,7 @@ all fit it runs that entry's machine. Anything else is `slow`, which `compiled.p
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
+from libc.string cimport memcmp
 
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, default_dt, grad_mode, inference_mode, needs_grad
@@ -91,7 +92,7 @@ cdef class Form:
                 if type(o) is not (<TensorForm>part).kind or not (<TensorForm>part).fits(<Tensor>o):
                     return None
                 tensors.append(o)
-            elif part is not o and not (type(part) is type(o) and plain(o) and part == o):
+            elif part is not o and not (type(part) is type(o) and plain(o) and equal(part, o)):
                 return None
         if n and len(tensors) == n == len(args):
             return args
@@ -100,6 +101,16 @@ cdef class Form:
 
 cdef inline bint plain(object o):
     return isinstance(o, (int, float, str, bytes, complex)) or o is None
+
+
+cdef inline bint equal(object a, object b) except -1:
+    """Whether two numbers or texts of one type are the same to the bit: -0.0 is not 0.0."""
+    cdef double x, y
+    if type(a) is float:
+        x = a
+        y = b
+        return memcmp(&x, &y, 8) == 0
+    return a == b and not isinstance(a, (float, complex))
 
 
 def simple(args, kwargs):
@@ -119,21 +130,30 @@ cdef class Caller:
     cdef public Snapshot snapshot
     cdef public object contents         # whether what must be compared by value is the same, or None
 
+    def remember_fast(self, Form form, Machine machine, Snapshot snapshot, contents=None):
+        """The next call tries these first. All three at once: what they replace is freed after."""
+        cdef tuple before = (self.form, self.machine, self.snapshot, self.contents)
+        self.form = form
+        self.machine = machine
+        self.snapshot = snapshot
+        self.contents = contents
+        del before
+
     def forget_fast(self):
         """The next call goes the slow way."""
-        self.form = None
-        self.machine = None
-        self.snapshot = None
-        self.contents = None
+        self.remember_fast(None, None, None)
 
     def __call__(self, *args, **kwargs):
         cdef tuple tensors
-        cdef Machine machine = self.machine
+        cdef Machine machine = self.machine     # all four as they are now: another thread may exchange them
+        cdef Form form = self.form
+        cdef Snapshot snapshot = self.snapshot
+        cdef object contents = self.contents
         if _capture.active and _capture.capturing():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
         if machine is not None:
-            tensors = self.form.tensors_of(args, kwargs)
-            if tensors is not None and self.snapshot.unchanged() and (self.contents is None or self.contents()):
+            tensors = form.tensors_of(args, kwargs)
+            if tensors is not None and snapshot.unchanged() and (contents is None or contents()):
                 done, result = machine.run(tensors)
                 if done:
                     self.replayed_fast += 1

@@ -25,9 +25,11 @@ cdef class Machine:
     cdef public tuple leaves            # tensors whose gradients it looks at or puts
     cdef public tuple entry             # per leaf: None not looked at, False None, True a gradient to add to
     cdef public tuple exit              # per leaf: None as it was, False None, TensorPlan or a tensor
+    cdef public tuple order             # per instruction: its step's place in the recording
+    cdef public tuple base_places       # per base: places in the recording that change it
     cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
     cdef public tuple dropped           # leaves whose gradients become None before anything is computed
-    cdef public tuple bumps             # (tensor, count): versions of tensors from outside
+    cdef public tuple bumps             # (tensor, count, places in the recording): versions of tensors from outside
     cdef public tuple stamps
     cdef public tuple shared_plans
     cdef public object result
@@ -46,7 +48,8 @@ cdef class Machine:
     cdef int64_t go(self, int64_t i) noexcept nogil
     cdef int64_t go_timed(self) noexcept nogil
     cdef int64_t in_parallel(self, int64_t* c) except -1
-    cdef int bump(self) except -1
+    cdef int bump(self, int64_t failed) except -1
+    cdef object passed(self, int64_t failed, object count, tuple places)
     cdef object failed(self, int64_t i, tuple arguments)
     cdef int forget_shared(self) except -1
     cdef object finish(self, tuple arguments)

@@ -233,6 +233,7 @@ cdef class TensorPlan:
     cdef int64_t strides[MAX_DIMS]
     cdef bint inference
     cdef public bint shared             # in several places of the results
+    cdef public object view_of          # the tensor, Argument or TensorPlan of which it is a view
     cdef Tensor last                    # ... as made in the run that goes on
 
     def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
@@ -360,6 +361,7 @@ cdef class Machine:
             if written and source != B_FRESH:
                 self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
+        self.order = self.base_places = ()
         self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = ()
 
     def __dealloc__(self):
@@ -406,6 +408,13 @@ cdef class Machine:
         n = len(self.leaves)
         for k in range(n):
             expected = self.entry[k]
+            t = self.leaf(k, arguments)
+            if has_hooks(t):
+                return False
+            if isinstance(self.leaves[k], Argument):
+                for j in range(n):
+                    if j != k and self.leaf(j, arguments) is t:
+                        return False
             if expected is None:
                 continue
             held = gradient_at(self.leaf(k, arguments))
@@ -419,7 +428,7 @@ cdef class Machine:
                 t = <Tensor>held
                 if not t.contig or t.requires or t.numel_ * itemsizes[t.dt] != self.base_bytes[k]:
                     return False
-                if t.dt != (<Tensor>self.leaves[self.base_number[k]]).dt:
+                if t.dt != self.leaf(self.base_number[k], arguments).dt:
                     return False
                 self.base_address[k] = <int64_t><uintptr_t>t.data_
         return not self.overlapping()
@@ -491,7 +500,7 @@ cdef class Machine:
             finally:
                 for lock in self.locks:
                     lock.release()
-            self.bump()
+            self.bump(status)
             if status >= 0:
                 self.failed(status, arguments)
             return True, self.finish(arguments)
@@ -602,15 +611,25 @@ cdef class Machine:
 
     # ------------------------------------------------ after a run
 
-    cdef int bump(self) except -1:
-        """Versions of what was changed."""
+    cdef int bump(self, int64_t failed) except -1:
+        """Versions of what was changed, before instruction `failed` if one failed."""
         cdef int64_t k
         cdef Tensor t
-        for t, count in self.bumps:
-            t.st.version += <int64_t>count
+        for t, count, places in self.bumps:
+            t.st.version += <int64_t>(count if failed < 0 else self.passed(failed, count, places))
         for k in range(self.n_bases):
-            self.base_storage[k].version += self.base_version[k]
+            if self.base_version[k] == 0:
+                continue
+            count = self.base_version[k]
+            if failed >= 0:
+                count = self.passed(failed, count, self.base_places[k])
+            self.base_storage[k].version += <int64_t>count
         return 0
+
+    cdef object passed(self, int64_t failed, object count, tuple places):
+        """How many of the changes that recorded steps at `places` made come before instruction `failed`."""
+        at = self.order[failed]
+        return min(count, len([p for p in places if p < at]))
 
     cdef object failed(self, int64_t i, tuple arguments):
         """Leaves the gradients as eager code would have left them, and raises the error of instruction i."""
@@ -677,6 +696,15 @@ cdef class Machine:
             record_retain(i)
             t.rec = i
             t.requires = True
+        if p.view_of is not None:
+            if isinstance(p.view_of, TensorPlan):
+                over = self.make(<TensorPlan>p.view_of, arguments, records)
+            elif isinstance(p.view_of, Argument):
+                over = <Tensor>arguments[(<Argument>p.view_of).number]
+            else:
+                over = <Tensor>p.view_of
+            t.base = over
+            t.base_history = over.history
         if p.shared:
             p.last = t
         return t
@@ -795,6 +823,18 @@ cdef class Arena:
         if at < 0 or nbytes < 0 or at + nbytes > self.nbytes:
             raise ValueError("reading outside of an arena")
         return self.st.ptr[at:at + nbytes]
+
+
+cdef bint has_hooks(Tensor leaf):
+    """Whether anything is called when a gradient reaches the leaf."""
+    cdef int64_t* r
+    if leaf.rec < 0:
+        return False
+    r = record(leaf.rec)
+    if r[REC_OBJ] == 0 or isinstance(<object><PyObject*><uintptr_t>r[REC_OBJ], Tensor):
+        return False
+    hooks = <object><PyObject*><uintptr_t>r[REC_OBJ]
+    return bool(hooks.pre) or bool(hooks.post)
 
 
 cdef object gradient_at(Tensor leaf):

@@ -28,7 +28,7 @@ def difference(a: Program, b: Program) -> tuple[str, Any] | None:
             return {"exits": "what becomes of gradients"}.get(name, "the result") + " differs from call to call", None
     if [(leaf_key(x), x.entry) for x in a.effects.leaves] != [(leaf_key(x), x.entry) for x in b.effects.leaves]:
         return "whether gradients are there differs from call to call", None
-    if [(key(w), n) for w, n in a.effects.versions] != [(key(w), n) for w, n in b.effects.versions]:
+    if [(key(w), n) for w, n, _ in a.effects.versions] != [(key(w), n) for w, n, _ in b.effects.versions]:
         return "what is changed in place differs from call to call", None
     return None
 

@@ -25,11 +25,14 @@ from .planning import MemoryPlan, plan_memory
 from .program import Program
 from .recording import Reader, Unfit
 from .state import State, contents
+from .tracing import watched
 
 __all__ = ["CompiledFunction", "Counters", "compile"]
 
 MOST_PROGRAMS = 16  # kept per signature
 MOST_RECORDINGS = 64  # per signature: a program that never fits again is not worth recording
+MOST_SIGNATURES = 4096
+MOST_FRUITLESS = 256  # recordings one after the other, of whatever signature, without a replay
 MOST_FAILURES = 4  # recordings one after the other that led to no program
 
 
@@ -101,6 +104,9 @@ class Pending:
             a, b = _machine.memory_of(arguments[i]), _machine.memory_of(arguments[j])
             if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
                 return False
+        owners = [arguments[x.tensor.number] if isinstance(x.tensor, _machine.Argument) else x.tensor for x in effects.leaves]
+        if len({id(t) for t in owners}) != len(owners):
+            return False
         for leaf in effects.leaves:
             t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _machine.Argument) else leaf.tensor
             if leaf.entry is not None and (t.grad is not None) != leaf.entry:
@@ -117,6 +123,7 @@ class Signature:
         self.recordings = 0
         self.failures = 0
         self.eager: str | None = None
+        self.unfit: Unfit | None = None  # the next call is watched, to name the line
 
 
 def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
@@ -155,6 +162,8 @@ class CompiledFunction(Caller):
         self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
         self._warned: set[str] = set()
         self._lock = threading.Lock()
+        self._fruitless = 0  # recordings since one became a program or a program ran
+        self._replayed = 0
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -200,8 +209,8 @@ class CompiledFunction(Caller):
     def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The next call looks at this entry first."""
         if not self.check and simple(args, kwargs):
-            self.form, self.machine, self.snapshot = Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot
-            self.contents = entry.guards.same_contents if entry.guards.contents else None
+            contents = entry.guards.same_contents if entry.guards.contents else None
+            self.remember_fast(Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot, contents)
 
     @property
     def counters(self) -> Counters:
@@ -292,43 +301,107 @@ class CompiledFunction(Caller):
     def _record(
         self, signature: Signature, reason: str, arguments: tuple[Tensor, ...], others: list[Any], args: Any, kwargs: Any
     ) -> Any:
-        reach = Reach()
-        reach.add(self.fn, name_of(self.fn))
-        for o in others:
-            reach.add(o, "an argument")
+        if self.counters.replayed != self._replayed:
+            self._replayed, self._fruitless = self.counters.replayed, 0
+        if self._fruitless >= MOST_FRUITLESS or len(self._signatures) > MOST_SIGNATURES:
+            return self._forgotten(signature, others, args, kwargs)
+        reach = self._reach(others)
         guards = Guards(reach)
+        unfit = signature.unfit
+        if unfit is not None:
+            return self._name_line(signature, unfit, guards, arguments, args, kwargs)
         expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
+        known_tensors = [t for t, _ in reach.tensors.values()]
+
+        def forms() -> list[Any]:
+            return [form_of(t) for t in (*arguments, *known_tensors)]
+
+        before, tensors = modes(), forms()
         states = random_states()
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
         try:
+            self._fruitless += 1
             result = self.fn(*args, **kwargs)
             capture.end()
             self._counters.recorded += 1
             self._counters.reasons[reason] += 1
             signature.recordings += 1
             try:
-                known = [t for t, _ in reach.tensors.values()]
-                if reach.iterators:
-                    raise Unfit(f"what {reach.iterators[0]} gives next cannot be foreseen (an iterator)", lasting=True)
-                program = Reader(capture, arguments, known, result).read()
-                for name, before, now in zip(("Python", "NumPy"), states, random_states(), strict=True):
-                    if before != now:
+                if reach.refused:
+                    raise Unfit(reach.refused[0], lasting=True)
+                if modes() != before:
+                    raise Unfit("a mode is left changed", lasting=True, state=lambda _: modes())
+                if forms() != tensors:
+                    raise Unfit(
+                        "requires_grad, the shape or the history of a tensor from outside is changed inside",
+                        lasting=True,
+                        state=lambda arguments: [form_of(t) for t in (*arguments, *known_tensors)],
+                    )
+                program = Reader(capture, arguments, known_tensors, result).read()
+                for i, name in enumerate(("Python", "NumPy")):
+                    if states[i] != random_states()[i]:
                         # NumPy loads its generator at its first use: only the next recording can tell.
-                        raise Unfit(f"{name}'s random numbers are drawn inside", lasting=before is not None)
-                changed = guards.difference()
-                if changed is not None:
-                    raise Unfit(f"{changed} is changed inside")
+                        raise Unfit(
+                            f"{name}'s random numbers are drawn inside",
+                            lasting=states[i] is not None,
+                            state=lambda _, i=i: random_states()[i],
+                        )
+                self._check_inside(guards)
             except Unfit as unfit:
                 signature.pending.clear()
                 signature.failures += 1
                 if unfit.lasting or signature.failures >= MOST_FAILURES:
-                    self._give_up(signature, unfit.why, unfit.line)
+                    if unfit.line is None and unfit.state is not None:
+                        signature.unfit = unfit
+                    else:
+                        self._give_up(signature, unfit.why, unfit.line)
                 return result
         finally:
             capture.release()
-        self._confirm(signature, program, guards, expected)
+        with self._lock:
+            self._confirm(signature, program, guards, expected)
+        return result
+
+    def _reach(self, others: list[Any]) -> Reach:
+        reach = Reach()
+        reach.add(self.fn, name_of(self.fn))
+        for o in others:
+            reach.add(o, "an argument")
+        return reach
+
+    def _check_inside(self, guards: Guards) -> None:
+        changed = guards.difference()
+        if changed is not None:
+            raise Unfit(f"{changed} is changed inside", state=guards)
+
+    def _name_line(self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any) -> Any:
+        """Gives up, after a call that is watched to name the line."""
+        signature.unfit = None
+        if isinstance(unfit.state, Guards):
+            changed = lambda: guards.difference() is not None  # noqa: E731
+        else:
+            before = unfit.state(arguments)
+            changed = lambda: unfit.state(arguments) != before  # noqa: E731
+        self.counters.eager += 1
+        self.counters.reasons[unfit.why] += 1
+        result, line = watched(lambda: self.fn(*args, **kwargs), changed)
+        self._give_up(signature, unfit.why, line)
+        return result
+
+    def _forgotten(self, signature: Signature, others: list[Any], args: Any, kwargs: Any) -> Any:
+        """A call whose arguments are new again, after very many such calls: eager, and nothing is kept of it."""
+        for form in reversed(self._signatures):
+            if self._signatures[form] is signature:
+                del self._signatures[form]
+                break
+        for o in others:
+            if not any(mentions(form, id(o)) for form in self._signatures):
+                self._others.pop(id(o), None)
+        why = "its arguments are others at each call"
+        result = self._eager(why, args, kwargs)
+        self._give_up(signature, why, None)
         return result
 
     def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
@@ -340,6 +413,7 @@ class CompiledFunction(Caller):
             self._give_up(signature, "its guards keep failing", None)
             return
         confirmed = None
+        expected = [p for p in expected if p in signature.pending]  # another thread may have been here
         for pending in expected:
             signature.pending.remove(pending)
             found = difference(pending.program, program)
@@ -354,9 +428,22 @@ class CompiledFunction(Caller):
             signature.pending.append(Pending(program, guards))
             del signature.pending[:-MOST_PROGRAMS]
             return
-        signature.failures = 0
+        signature.failures = self._fruitless = 0
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]
+
+
+def form_of(t: Tensor) -> Any:
+    """Layout of a tensor and, where it has one, its history."""
+    layout = _machine.layout_of(t)
+    return layout, -1 if layout[4] else _machine.record_of(t)
+
+
+def mentions(form: Any, number: int) -> bool:
+    """Whether a form has the object with this identity in it."""
+    if not isinstance(form, tuple):
+        return False
+    return form == ("object", number) or any(mentions(part, number) for part in form)
 
 
 def random_states() -> tuple[Any, Any]:

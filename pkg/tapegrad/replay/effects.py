@@ -32,6 +32,7 @@ class Made(NamedTuple):
     requires: bool
     inference: bool
     over: Any
+    base: Any  # of a view: the tensor, Argument or Made that it is a view of, where the caller has it
 
 
 class Record(NamedTuple):
@@ -53,9 +54,9 @@ class Effects:
     result: Any
     records: list[Record]
     guarded: list[Any]
-    versions: list[tuple[Any, int]]
+    versions: list[tuple[Any, int, tuple[int, ...]]]  # what, how often, by the steps at which places
     fresh_versions: dict[int, int]
     fixed_arguments: frozenset[int]
+    generators: list[Any] = field(default_factory=list)
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object
-    generators: list[Any] = field(default_factory=list)

@@ -12,6 +12,7 @@ import functools
 import random
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,8 +22,8 @@ from ._guards import Snapshot, View
 __all__ = ["Guards", "Reach"]
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None))
-MOST_ENTRIES = 4096  # of a dict or list: beyond, only the number of entries is guarded
-MOST_BYTES = 1 << 16  # of a NumPy array: beyond, only its shape is guarded
+MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
+MOST_BYTES = 1 << 20  # of a NumPy array
 DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))
 LIBRARY = __name__.split(".")[0]
 
@@ -42,7 +43,7 @@ class Reach:
         self.tensors: dict[int, tuple[Tensor, str]] = {}
         self.groups: dict[int, Any] = {}  # id of a parameter group -> its optimizer
         self.objects: list[Any] = []
-        self.iterators: list[str] = []
+        self.refused: list[str] = []  # why what was reached cannot be guarded
         self.names: set[str] = set()
         self._everything = False
         self._named: list[Named] = []
@@ -99,20 +100,23 @@ class Reach:
                 return []
         if isinstance(o, dict):
             if len(o) > MOST_ENTRIES:
-                self.contents.append((name, lambda: len(o)))
+                self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
             return [(v, f"{name}[{shown(k)}]") for k, v in o.items()]
         if isinstance(o, list):
             if len(o) > MOST_ENTRIES:
-                self.contents.append((name, lambda: len(o)))
+                self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
             return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
         if isinstance(o, (tuple, set, frozenset, collections.deque)):
+            if len(o) > MOST_ENTRIES and not isinstance(o, frozenset):
+                self.refused.append(f"{name} has too many entries to look at in each call")
+                return []
             if isinstance(o, (set, collections.deque)):
                 self.contents.append((name, lambda: [id(x) for x in o]))
-            return [(v, f"{name}[{i}]") for i, v in enumerate(o)] if len(o) <= MOST_ENTRIES else []
+            return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
         if isinstance(o, types.ModuleType):
             if not library_module(o.__name__):
                 self._named.append(Named(o, o.__name__.rpartition(".")[2], [vars(o)]))
@@ -123,11 +127,17 @@ class Reach:
 
     def _object(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
         state = state_of(o)
+        if getattr(o, "nbytes", 0) > MOST_BYTES and state is not None:
+            self.refused.append(f"{name} has too many bytes to look at in each call")
+            return []
+        if isinstance(o, weakref.ref):
+            self.contents.append((name, lambda: id(o())))
+            return [(o(), name)]
         if state is not None:
             self.contents.append((name, state))
             return []
         if hasattr(type(o), "__next__"):
-            self.iterators.append(name)
+            self.refused.append(f"what {name} gives next cannot be foreseen (an iterator)")
             return []
         if type(o).__module__.startswith(f"{LIBRARY}.replay"):  # a compiled function
             return [(o.fn, name)] if hasattr(o, "fn") else []
@@ -139,7 +149,9 @@ class Reach:
         kind = type(o)
         home = (kind.__module__ or "").partition(".")[0]
         module = inner is not None and "_parameters" in inner and "_modules" in inner
-        if inner is not None and (home == LIBRARY or library_module(kind.__module__) and home not in sys.stdlib_module_names):
+        if inner is not None and (
+            home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
+        ):
             return self._whole(inner, name)
         found: list[tuple[Any, str]] = [(kind, kind.__name__)]
         if inner is not None and any(of_library_type(c) and "_parameters" not in inner for c in kind.__mro__[:-1]):
@@ -237,15 +249,17 @@ class Named:
         found = []
         instance = not isinstance(self.owner, (type, types.ModuleType))
         for space in self.namespaces:
-            wanted = [n for n in space if n in names or everything and instance]
+            wanted = [n for n in space if n in names or (everything and instance)]
             for n in wanted:
-                if n in self.taken or self.skip and (n.startswith("_") or n == "training"):
+                if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
                     continue
                 self.taken.add(n)
                 self.absent.discard(n)
                 found.append((space[n], f"{self.path}.{n}"))
             if instance:  # a class attribute that the instance may come to hide
-                self.absent.update(n for n in names if n not in space and n not in self.slots and in_class(self.owner, n))
+                self.absent.update(
+                    n for n in names if n not in space and n not in self.slots and in_class(self.owner, n)
+                )
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:
                 self.taken.add(n)
@@ -288,7 +302,7 @@ def state_of(o: Any) -> Callable[[], Any] | None:
     if isinstance(o, numpy.ndarray):
         if o.dtype.hasobject:
             return lambda: [id(x) for x in o.flat]
-        return (lambda: (o.shape, o.tobytes())) if o.nbytes <= MOST_BYTES else (lambda: o.shape)
+        return lambda: (o.shape, o.tobytes())
     if isinstance(o, (bytearray, memoryview)) or type(o).__module__ == "array":
         return lambda: bytes(o)
     if isinstance(o, random.Random):
@@ -313,7 +327,7 @@ def codes_of(code: types.CodeType) -> list[types.CodeType]:
 def library_module(name: str | None) -> bool:
     """Whether a module is tapegrad's, or the standard library's or another installed package's."""
     top = (name or "").partition(".")[0]
-    if top == LIBRARY or top in sys.stdlib_module_names and top != "__main__":
+    if top == LIBRARY or (top in sys.stdlib_module_names and top != "__main__"):
         return True
     return "site-packages" in str(getattr(sys.modules.get(name or ""), "__file__", None) or "")
 

@@ -97,11 +97,14 @@ def lay_out(program: Program) -> Any:
     written = set().union(*(s.written_buffers() for s in program.steps)) if program.steps else set()
     versions = {}
     outside_bumps = []
-    for where, count in program.effects.versions:
+    changed_at = {}
+    for where, count, at in program.effects.versions:
         if isinstance(where, tuple):
             versions[where] = count
+            changed_at[where] = at
         else:
-            outside_bumps.append((where, count))
+            outside_bumps.append((where, count, at))
+    places: list[tuple[int, ...]] = []
     for b in program.buffers.values():
         if b.kind in SOURCES and b.number in touched:
             base_of[b.number] = len(bases)
@@ -109,9 +112,11 @@ def lay_out(program: Program) -> Any:
             counts, key = (program.effects.fresh_versions, b.number) if b.kind == FRESH else (versions, (b.kind, b.source))
             count = counts.get(key, 0)
             bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
+            places.append(changed_at.get((b.kind, b.source), ()) if b.kind != FRESH else ())
     for argument in needed_arguments(program):
         if not any(s == 1 and n == argument for s, n, *_ in bases):
             bases.append((1, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
+            places.append(changed_at.get((ARGUMENT, argument), ()))
     argument_base = {n: k for k, (s, n, *_) in enumerate(bases) if s == 1}
 
     plan = plan_memory(program)
@@ -180,6 +185,8 @@ def lay_out(program: Program) -> Any:
         tuple(bases),
         (arena, scratch_memory, memory, [b.source for b in program.buffers.values() if b.kind == OUTSIDE]),
     )
+    machine.order = tuple(step.at for step in program.steps)
+    machine.base_places = tuple(places)
     set_effects(machine, program, base_of, argument_base, outside_bumps)
     return machine, cells, memory
 
@@ -194,7 +201,7 @@ def place(program: Program, base_of: Any, spots: Any, static: Any, where: Any, o
 
 def needed_arguments(program: Program) -> set[int]:
     """Arguments that results or records refer to."""
-    found = {kind[1] for kind, _ in program.effects.versions if isinstance(kind, tuple) and kind[0] == ARGUMENT}
+    found = {kind[1] for kind, *_ in program.effects.versions if isinstance(kind, tuple) and kind[0] == ARGUMENT}
     for record in program.effects.records:
         found |= {s[2].number for s in record.saved if isinstance(s[2], _machine.Argument)}
     return found
@@ -242,6 +249,9 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
             plans[id(m)] = _machine.TensorPlan(
                 over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
             )
+            plans[id(m)].view_of = plan(m.base)
+            if isinstance(m.base, Made):
+                plans[id(m.base)].shared = True
             return plans[id(m)]
         if isinstance(m, _machine.Rebuild):
             return _machine.Rebuild(m.make, plan(m.parts))

@@ -92,6 +92,7 @@ class Step:
     update: Any = None  # (numbers, group): params are numbers(group), read again at each replay
     plan: tuple[int, int, int, int] | None = None  # of structured ops: items, grain, phases, bytes of scratch
     generator: Any = None  # the kernel draws from it; FRAME_EXT is its state
+    at: int = 0  # the step's number in the recording: versions, if a kernel fails, go by it
     line: Any = None  # (code, offset) of the user's line
     name: str = ""
 

@@ -68,13 +68,17 @@ PLAIN = (int, float, str, bool, bytes, type(None), complex)
 
 
 class Unfit(Exception):
-    """The code cannot be replayed: why, and the (code, offset) of the line. `lasting` if trying again is no use."""
+    """The code cannot be replayed: why, and the (code, offset) of the line. `lasting` if trying again is no use.
 
-    def __init__(self, why: str, line: Any = None, lasting: bool = False) -> None:
+    `state` gives what changes when the code runs, where that would tell the line.
+    """
+
+    def __init__(self, why: str, line: Any = None, lasting: bool = False, state: Any = None) -> None:
         super().__init__(why)
         self.why = why
         self.line = line
         self.lasting = lasting
+        self.state = state
 
 
 class Memory:
@@ -118,6 +122,7 @@ class Reader:
         self.lent = Memory()
         self.outside = Memory()
         self.made_of: dict[int, Made] = {}
+        self.seen: set[int] = set()  # tensors that the caller gets
         self.fixed_arguments: set[int] = set()
         self.relations: list[tuple[int, int, int, bool]] = []  # arguments i, j of one memory: bytes between, same object
         self.guarded: dict[int, Tensor] = {}
@@ -135,7 +140,7 @@ class Reader:
         self._leaves()
         self._lay_out_memory()
         steps = self._steps()
-        effects = self._effects()
+        effects = self._effects(steps)
         program = Program(self.buffers, steps, set(), effects)
         self._check_reads(program)
         return program
@@ -282,6 +287,8 @@ class Reader:
                 _, out, data, _ = entry
                 steps.append(self._constant(self._operand(out, line), data, line))
         self.position.append(len(steps))
+        for n, step in enumerate(steps):
+            step.at = n
         return steps
 
     def _constant(self, out: Operand, data: bytes, line: Any) -> Step:
@@ -368,7 +375,7 @@ class Reader:
 
     # ---------------------------------------------------------------- effects
 
-    def _effects(self) -> Effects:
+    def _effects(self, steps: list[Step]) -> Effects:
         capture = self.capture
         alive = capture.alive()
         expected: Counter[int] = Counter()
@@ -397,13 +404,16 @@ class Reader:
             if id(t) not in self.known and id(t) not in {id(a) for a in self.arguments}:
                 count(t)
                 pending.append(t)
+                self.seen.add(id(t))
 
         exits: list[Any] = []
         for rec, i in self.leaf_of.items():
             leaf = self.leaves[i]
             now = _machine.record_object(rec)
             if now is not None and not isinstance(now, Tensor):
-                raise Unfit("a parameter has hooks on its gradient", lasting=True)
+                if now.pre or now.post:
+                    raise Unfit("a parameter has hooks on its gradient", lasting=True)
+                now = now.grad
             if now is not None and now is leaf.held:
                 exits.append(None)
             else:
@@ -421,7 +431,7 @@ class Reader:
             result=self._template(self.result),
             records=self.records,
             guarded=list(self.guarded.values()),
-            versions=self._versions(),
+            versions=self._versions(steps),
             fresh_versions={b.number: alive[b.storage][1] for b in self.buffers.values() if b.kind == FRESH},
             fixed_arguments=frozenset(self.fixed_arguments),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
@@ -459,8 +469,12 @@ class Reader:
                 events.append((self.position[at], self.leaf_of[rec], storage))
         return events
 
-    def _versions(self) -> list[tuple[Any, int]]:
-        """(tensor, argument's number or leaf, how often it was changed)."""
+    def _versions(self, steps: list[Step]) -> list[tuple[Any, int, tuple[int, ...]]]:
+        """(tensor, argument's number or leaf, how often it was changed, and by which steps)."""
+        writers: dict[tuple[str, Any], list[int]] = {}
+        for step in steps:
+            for number in step.written_buffers():
+                writers.setdefault((self.buffers[number].kind, self.buffers[number].source), []).append(step.at)
         found = []
         seen = set()
         for t in self.from_outside:
@@ -477,7 +491,11 @@ class Reader:
                 for i, a in enumerate(self.arguments):
                     if i not in self.fixed_arguments and _machine.memory_of(a)[0] == storage:
                         where = (ARGUMENT, i)
-                found.append((where, bumps))
+                if where is t:
+                    at = next((v for (kind, o), v in writers.items() if kind == OUTSIDE and _machine.memory_of(o)[1] == _machine.memory_of(t)[1]), [])
+                else:
+                    at = writers.get(where, [])
+                found.append((where, bumps, tuple(at)))
         return found
 
     # ---------------------------------------------------------------- results and their records
@@ -528,16 +546,29 @@ class Reader:
         if found is not None:
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
-            return Made(operand.buffer, first - start, dt, shape, strides, stamp, requires, inference, None)
+            return Made(operand.buffer, first - start, dt, shape, strides, stamp, requires, inference, None, self._base_of(t))
         for i, a in enumerate(self.arguments):
             if _machine.memory_of(a)[1] == start:
                 offset = first - _machine.memory_of(a)[3]
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, _machine.Argument(i))
+                over = _machine.Argument(i)
+                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, over, self._base_of(t))
         for owner in (*self.known.values(), *self.guarded.values()):
             if _machine.memory_of(owner)[1] == start:
                 offset = first - _machine.memory_of(owner)[3]
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, owner)
+                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, owner, self._base_of(t))
         raise Unfit("the function returns memory that the recording does not know")
+
+    def _base_of(self, t: Tensor) -> Any:
+        """What a view is of, where the caller has that too: in-place operations on one change the other's history."""
+        base = t._base
+        if base is None:
+            return None
+        for i, a in enumerate(self.arguments):
+            if a is base:
+                return _machine.Argument(i)
+        if id(base) in self.known or id(base) in self.guarded:
+            return base
+        return self._made(base) if id(base) in self.seen else None
 
     def _stamp(self, tensors: list[Tensor], expected: Counter[int]) -> None:
         """Templates of the records that the results keep alive, oldest first."""

@@ -26,6 +26,7 @@ cdef extern from "Python.h":
 cdef int active = 0
 cdef unsigned long owner = 0
 cdef int births = 0
+cdef bint claimed = False               # a capture is going on or being read: its memory waits
 cdef Capture current = None
 cdef str package = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -102,9 +103,10 @@ cdef class Capture:
 
     def begin(self):
         """Starts; False if a capture is going on already."""
-        global active, owner, current, births
-        if active:
+        global active, owner, current, births, claimed
+        if active or claimed:
             return False
+        claimed = True
         births += 1
         current = self
         owner = PyThread_get_thread_ident()
@@ -137,16 +139,18 @@ cdef class Capture:
 
     def release(self):
         """Gives back the memory that waited."""
+        global claimed
         self.end()
         if self.began:
-            self.began = False
+            self.began = claimed = False
             _storage.holding = 0
             release_held()
 
     def __dealloc__(self):
-        global active, current
+        global active, claimed
         if self.began:
             active = 0
+            claimed = False
             _storage.holding = 0
             release_held()
 

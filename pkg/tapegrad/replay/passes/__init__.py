@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..program import Program
 from .copies import remove_copies
 from .dead import remove_dead
+from .fuse import fuse_pointwise
 from .in_place import write_in_place
 from .pack_weights import pack_weights
 from .recompute import recompute
@@ -19,6 +20,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     remove_dead,
     remove_copies,
     pack_weights,
+    fuse_pointwise,
     split_where_it_saves,
     write_in_place,
 )

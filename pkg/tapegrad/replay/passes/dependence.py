@@ -1,0 +1,171 @@
+"""Which steps must stay in which order, and which of them can run as one.
+
+`accesses` says what bytes a step reads and writes. `Units` starts with one unit per step; `join` makes one unit
+of two where no step outside lies on a path between them, so that the unit can run at one moment. Beside memory
+there is the world: a step that can fail, or that draws random numbers, keeps its place among the steps that
+write what can be seen from outside.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..._layout import FRAME_GX_N, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_Y
+from ...ops.registry import scalar
+from ..program import Operand, Program, Step
+from .order import stays
+
+__all__ = ["Access", "Units", "accesses", "bits"]
+
+
+class Access(NamedTuple):
+    """Bytes from `lo` to `hi` of a buffer; `exact`: all of them, and nothing else of the buffer."""
+
+    buffer: int
+    lo: int
+    hi: int
+    write: bool
+    exact: bool
+
+
+def flat_accesses(step: Step) -> list[Access] | None:
+    """Of a flat pointwise step, exactly; None if the step is none."""
+    if not step.flat:
+        return None
+    formula = scalar(step.op, step.role, step.dt)
+    target = step.role - 1
+    if formula is None or (step.role > 0 and not step.steps_with(target)):
+        return None
+    n = step.frame[FRAME_N]
+
+    def access(o: Operand, count: int, size: int, write: bool) -> Access:
+        return Access(o.buffer, o.offset, o.offset + count * size, write, True)
+
+    found = []
+    for word in step.reads:
+        if FRAME_IN <= word < FRAME_IN + 3:
+            k = word - FRAME_IN
+            t = formula.takes[k if step.role == 0 else k + 1]
+            count = n if step.frame[FRAME_STEP + k] else 1
+        elif word in (FRAME_OUT, FRAME_Y):
+            t = formula.takes[0 if word == FRAME_OUT else -1]
+            count = n
+        else:
+            return None
+        if t is None:
+            return None
+        found.append(access(step.operands[word], count, t.itemsize, False))
+    count = n if step.role == 0 else step.frame[FRAME_GX_N]
+    if len(step.writes) != 1 or count != n:
+        return None
+    found.append(access(step.target, n, formula.gives.itemsize, True))
+    return found
+
+
+def accesses(step: Step, program: Program) -> list[Access]:
+    """What a step reads and writes; whole buffers where it is not known better."""
+    flat = flat_accesses(step)
+    if flat is not None:
+        return flat
+    if step.name == "copy":
+        n = step.frame[FRAME_N]
+        source, out = step.operands[FRAME_IN], step.operands[FRAME_OUT]
+        return [
+            Access(source.buffer, source.offset, source.offset + n, False, True),
+            Access(out.buffer, out.offset, out.offset + n, True, True),
+        ]
+    found = [Access(o.buffer, 0, program.buffers[o.buffer].nbytes, False, False) for o in step.read_operands()]
+    found += [Access(o.buffer, 0, program.buffers[o.buffer].nbytes, True, False) for o in step.written_operands()]
+    return found
+
+
+def bits(mask: int) -> Iterator[int]:
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+class Units:
+    """Sets of steps that run at one moment, with what must come before and after each, as bit masks of steps."""
+
+    def __init__(self, program: Program) -> None:
+        self.accesses = [accesses(step, program) for step in program.steps]
+        count = len(program.steps)
+        self.before = [0] * count  # direct
+        self._find_edges(program)
+        self.ancestors = [0] * count
+        self.descendants = [0] * count
+        for i in range(count):
+            for j in bits(self.before[i]):
+                self.ancestors[i] |= self.ancestors[j] | 1 << j
+            for j in bits(self.ancestors[i]):
+                self.descendants[j] |= 1 << i
+        self.unit = list(range(count))  # of each step: the first step of its unit
+        self.members = {i: 1 << i for i in range(count)}
+
+    def _find_edges(self, program: Program) -> None:
+        by_buffer: dict[int, list[tuple[int, Access]]] = {}
+        failing, writers = -1, 0
+        for i, step in enumerate(program.steps):
+            for a in self.accesses[i]:
+                for j, b in by_buffer.get(a.buffer, ()):
+                    if j != i and (a.write or b.write) and a.lo < b.hi and b.lo < a.hi:
+                        self.before[i] |= 1 << j
+            for a in self.accesses[i]:
+                by_buffer.setdefault(a.buffer, []).append((i, a))
+            if any(a.write and program.observed(a.buffer) for a in self.accesses[i]):
+                if failing >= 0:
+                    self.before[i] |= 1 << failing
+                writers |= 1 << i
+            if stays(step):
+                if failing >= 0:
+                    self.before[i] |= 1 << failing
+                self.before[i] |= writers & ~(1 << i)
+                failing, writers = i, 0
+
+    def join(self, a: int, b: int) -> bool:
+        """Makes one unit of units a and b; False, and nothing done, if a step lies between them."""
+        both = self.members[a] | self.members[b]
+        if ((self.descendants[a] & self.ancestors[b]) | (self.descendants[b] & self.ancestors[a])) & ~both:
+            return False
+        before = (self.ancestors[a] | self.ancestors[b]) & ~both
+        after = (self.descendants[a] | self.descendants[b]) & ~both
+        first, second = min(a, b), max(a, b)
+        for i in bits(self.members.pop(second)):
+            self.unit[i] = first
+        self.members[first] = both
+        self.ancestors[first], self.descendants[first] = before, after
+        for u, own in self.members.items():
+            if own & before:
+                self.descendants[u] |= both | after
+            if own & after:
+                self.ancestors[u] |= both | before
+        return True
+
+    def order(self) -> list[list[int]]:
+        """The units, as lists of steps, in an order that keeps to everything; steps that can wait, wait."""
+        waiting: dict[int, int] = {}
+        after: dict[int, set[int]] = {u: set() for u in self.members}
+        for u, own in self.members.items():
+            direct = 0
+            for i in bits(own):
+                direct |= self.before[i]
+            sources = {self.unit[j] for j in bits(direct & ~own)}
+            waiting[u] = len(sources)
+            for s in sources:
+                after[s].add(u)
+        ready = [(self.members[u].bit_length(), u) for u, n in waiting.items() if not n]
+        heapq.heapify(ready)
+        found = []
+        while ready:
+            _, u = heapq.heappop(ready)
+            found.append(list(bits(self.members[u])))
+            for v in after[u]:
+                waiting[v] -= 1
+                if not waiting[v]:
+                    heapq.heappush(ready, (self.members[v].bit_length(), v))
+        assert len(found) == len(self.members), "the units go round in a circle"
+        return found
