@@ -107,6 +107,26 @@ def test_gains_and_their_errors():
         torch.nn.init.kaiming_normal_(torch.empty(0, 3))
 
 
+@pytest.mark.parametrize("bias", [(1,), (), None])
+def test_linear_with_one_output(bias):
+    results = []
+    for framework in (torch, reference):
+        x = framework.arange(6.0).reshape(2, 3).requires_grad_()
+        w = framework.full((1, 3), 0.5, requires_grad=True)
+        b = None if bias is None else framework.full(bias, 0.25, requires_grad=True)
+        y = framework.nn.functional.linear(x, w, b)
+        y.square().sum().backward()
+        results.append([t.tolist() for t in (y, x.grad, w.grad, *(() if b is None else (b.grad,)))])
+    assert results[0] == results[1]
+
+
+def test_linear_with_one_output_is_one_product():
+    step = torch.compile(torch.nn.Linear(3, 1), fullgraph=True)
+    for _ in range(3):
+        step(torch.ones(2, 3))
+    assert [line.strip() for line in str(step.table(torch.ones(2, 3))).splitlines() if "linear" in line]
+
+
 def test_linear_with_a_replaced_weight():
     layer = torch.nn.Linear(2, 1, bias=False)
     del layer.weight

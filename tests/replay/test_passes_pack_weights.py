@@ -1,7 +1,8 @@
-"""Weights that several products read are transposed once per state, and no bit changes."""
+"""Weights that several products read are packed once per state, and no bit changes."""
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from types import SimpleNamespace as namespace
 from typing import Any
@@ -12,9 +13,15 @@ import tapegrad.nn.functional as F
 from _twins import Twins
 from tapegrad.native.blas import panels_pay
 
+pack_weights = importlib.import_module("tapegrad.replay.passes.pack_weights")
 pytestmark = pytest.mark.skipif(not panels_pay(), reason="no kernel of our own for products on this CPU")
 
 SIZES = [(16, 64, 64), (17, 40, 37), (16, 33, 32), (70, 100, 300), (130, 10, 520), (300, 96, 96), (600, 50, 48)]
+
+
+@pytest.fixture(autouse=True)
+def for_any_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_weights, "LEAST", 1)
 
 
 def labels(twins: Twins) -> Counter[str]:
@@ -56,7 +63,9 @@ def test_linear(size: tuple[int, int, int], dtype: torch.dtype, bias: bool) -> N
         return namespace(layer=layer, optimizer=optimizer, step=step)
 
     found = run(make, torch.randn(3, m, k, dtype=dtype))
-    assert found["transpose"] == 1 and found["linear.packed"] == 3 and not found["linear"]
+    assert found["pack"] == 1
+    assert found["linear.packed"] == 3
+    assert not found["linear"]
 
 
 def test_negative_zeros_and_what_is_not_finite() -> None:
@@ -66,10 +75,10 @@ def test_negative_zeros_and_what_is_not_finite() -> None:
 
     x = torch.randn(3, 32, 32)
     x[0, 3, 4], x[1, 5, 6], x[2, 7, 8] = float("inf"), float("nan"), -float("inf")
-    assert run(make, -x)["transpose"] == 1
+    assert run(make, -x)["pack"] == 1
 
 
-def test_a_weight_that_changes_is_transposed_anew() -> None:
+def test_a_weight_that_changes_is_packed_anew() -> None:
     def make() -> Any:
         w = torch.randn(64, 64)
 
@@ -83,7 +92,9 @@ def test_a_weight_that_changes_is_transposed_anew() -> None:
         return namespace(w=w, step=step)
 
     found = run(make, torch.randn(16, 64))
-    assert found["transpose"] == 2 and found["linear.packed"] == 4 and found["linear"] == 1
+    assert found["pack"] == 2
+    assert found["linear.packed"] == 4
+    assert found["linear"] == 1
 
 
 def test_transposed_views_and_parts_of_a_weight() -> None:
@@ -99,7 +110,9 @@ def test_transposed_views_and_parts_of_a_weight() -> None:
         return namespace(step=step)
 
     found = run(make, torch.randn(20, 80))
-    assert found["transpose"] == 2 and found["mm.packed"] == 4 and not found["mm"]
+    assert found["pack"] == 2
+    assert found["mm.packed"] == 4
+    assert not found["mm"]
 
 
 def test_products_that_blas_takes_stay() -> None:
@@ -108,7 +121,8 @@ def test_products_that_blas_takes_stay() -> None:
         return namespace(step=lambda x: F.linear(torch.tanh(F.linear(x, w)), w))
 
     found = run(make, torch.randn(4, 64))
-    assert found["linear"] == 2 and not found["transpose"]
+    assert found["linear"] == 2
+    assert not found["pack"]
 
 
 def test_a_recurrent_network() -> None:
@@ -130,4 +144,16 @@ def test_a_recurrent_network() -> None:
         return namespace(inputs=inputs, hidden=hidden, out=out, optimizer=optimizer, step=step)
 
     found = run(make, torch.randn(8, 16, 32), torch.randn(16, 1), calls=6)
-    assert found["transpose"] == 2 and found["linear.packed"] == 16
+    assert found["pack"] == 2
+    assert found["linear.packed"] == 16
+
+
+@pytest.mark.parametrize(("shape", "uses", "packed"), [((64, 64), 4, 0), ((64, 64), 5, 1), ((600, 600), 3, 0)])
+def test_only_where_it_pays(shape: tuple[int, int], uses: int, packed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    def make() -> Any:
+        w = torch.randn(*shape)
+        return namespace(step=lambda x: [F.linear(x + i, w) for i in range(uses)])
+
+    assert run(make, torch.randn(16, shape[1]))["pack"] == packed

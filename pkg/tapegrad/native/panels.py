@@ -16,7 +16,7 @@ from ..dtypes import float32 as T
 from ..dtypes import int64
 from .symbols import outlined, pointer, product_tile, transpose_tile, vector_lanes
 
-__all__ = ["DEPTH", "panel_kernel"]
+__all__ = ["DEPTH", "pack_panels", "packed_elements", "panel_count", "panel_kernel", "panels_win"]
 
 DEPTH = 256
 ROW_BLOCK = 256  # rows of a work item
@@ -128,13 +128,40 @@ def row_start(m, index, blocks):
     return m if index == blocks else m // blocks // 8 * 8 * index
 
 
+def panel_count(n):
+    lanes = vector_lanes(T)
+    return ((n + lanes - 1) // lanes + 2) // 3
+
+
+def packed_elements(n, k, lanes):
+    """Elements of the first n columns, all of their panels, as `pack_panels` lays them out."""
+    return (n + lanes - 1) // lanes * lanes * ((k + lanes - 1) // lanes * lanes)
+
+
+def pack_panels(target, source, lds, n, k, size, lo, hi):
+    """Panels lo..hi of b (k, n), stored transposed with row stride lds, in the order in which tiles read them.
+
+    For products that use them several times; target has room for `packed_elements`.
+    """
+    lanes = vector_lanes(T)
+    panels = panel_count(n)
+    for index in range(lo, hi):
+        j = panel_start(n, index, panels)
+        columns = panel_start(n, index + 1, panels) - j
+        width = (columns + lanes - 1) // lanes * lanes
+        place = target + packed_elements(j, k, lanes) * size
+        for p in range(0, k, DEPTH):
+            from_here = source + (j * lds + p) * size
+            pack(place + p * width * size, width, from_here, lds, 1, min(DEPTH, k - p), columns, size)
+
+
 def panel_kernel(w, lo, hi):
     """A product c = or += op(a) op(b), + bias: work items lo..hi, all for hi = -1.
 
     lo = -1 is the planning call, lo = -2 asks for the bytes of scratch for one panel. Negative if BLAS
     should take this product. Words: frame, size, c, a, lda, a transposed?, b, ldb, b transposed?, m, n, k,
-    add to c?, bias or 0, scratch. For 2 in place of "b transposed?" b lies there as a copy of a transposed
-    one, and what is asked of it is what was asked of the original.
+    add to c?, bias or 0, scratch. 2 in place of "b transposed?" says that b is what `pack_panels` made of one
+    that is stored transposed; the results are the same.
     """
     f = pointer(w[0], int64)
     size, c, a, lda, ta = w[1], w[2], w[3], w[4], w[5]
@@ -142,16 +169,14 @@ def panel_kernel(w, lo, hi):
     m, n, k = w[9], w[10], w[11]
     if not panels_win(ta, tb, m, n, k):
         return -1
-    if tb == 2:
-        tb = 0
     lanes = vector_lanes(T)
-    panels = ((n + lanes - 1) // lanes + 2) // 3
+    panels = panel_count(n)
     blocks = max(1, m // ROW_BLOCK)
     items = panels * blocks
     # Transposed panels must be copied, and those that do not end with a vector; others are where their
     # rows lie far apart, which the first cache takes badly.
     room = 0
-    if tb != 0 or n % lanes != 0 or (m >= 64 and ldb >= 256):
+    if tb != 2 and (tb != 0 or n % lanes != 0 or (m >= 64 and ldb >= 256)):
         room = (min(k, DEPTH) + lanes - 1) // lanes * lanes * 3 * lanes * size
     if lo == -2:
         return room
@@ -176,15 +201,20 @@ def panel_kernel(w, lo, hi):
         j = panel_start(n, index, panels)
         columns = panel_start(n, index + 1, panels) - j
         i = row_start(m, first, blocks)
+        right = b + j * (1 if tb == 0 else ldb) * size
+        right_step = ldb
+        if tb == 2:
+            right = b + packed_elements(j, k, lanes) * size
+            right_step = (columns + lanes - 1) // lanes * lanes
         panel(
             c + (i * n + j) * size,
             n,
             a + i * row_step * size,
             row_step,
             step,
-            b + j * (1 if tb == 0 else ldb) * size,
-            ldb,
-            tb,
+            right,
+            right_step,
+            tb & 1,
             row_start(m, last, blocks) - i,
             columns,
             k,

@@ -11,7 +11,6 @@ from .fuse import fuse_pointwise
 from .in_place import write_in_place
 from .pack_weights import pack_weights
 from .recompute import recompute
-from .soon import read_soon
 from .update_early import split_where_it_saves
 
 __all__ = ["PASSES", "run_passes"]
@@ -23,7 +22,6 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     pack_weights,
     fuse_pointwise,
     split_where_it_saves,
-    read_soon,
     write_in_place,
 )
 

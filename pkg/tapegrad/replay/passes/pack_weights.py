@@ -1,4 +1,4 @@
-"""Weights that several products `x w^T` read are transposed once, not by each of them.
+"""Weights that several products `x w^T` read are packed once, not by each of them.
 
 A recurrent network multiplies with the same weights at each time step, and a third of a small product goes into
 bringing `w^T` into the order in which the kernel reads it.
@@ -7,27 +7,29 @@ bringing `w^T` into the order in which the kernel reads it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..._layout import FRAME_EXT, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_WORDS
+from ..._layout import FRAME_EXT, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_WORDS
 from ...dtypes import DTYPES
 from ...native import compile_kernel
 from ...native.blas import panels_pay
-from ...native.panels import panels_win
+from ...native.panels import packed_elements, panels_win
 from .. import _machine
-from ..packed_kernels import packed_product_kernel, transpose_kernel
+from ..packed_kernels import pack_kernel, packed_product_kernel
 from ..program import Operand, Program, Step, blank_frame
 from .order import with_steps
 
 __all__ = ["pack_weights"]
 
-LEAST = 2  # products that read the same weight
+LEAST = 16384  # elements that need not be packed again: about a microsecond, for which kernels may be compiled
+LARGE, OFTEN = 1 << 20, 4  # a weight of so many bytes leaves the cache between: it must be read this often
 LINE = 64  # bytes of a vector
 
 
 class Product(NamedTuple):
-    """A product x w^T + bias that our own kernel computes, transposing w as it goes."""
+    """A product x w^T + bias that our own kernel computes, packing w as it goes."""
 
     m: int
     n: int
@@ -56,9 +58,9 @@ class Product(NamedTuple):
 Weight = tuple[Operand, int, int, int, int]  # where, rows, columns, row stride, dtype
 
 
-def pack_weights(program: Program, least: int = LEAST) -> Program:
-    """Puts one transposition in front of the products that share a weight which nobody changes in between."""
-    groups = [g for g in shared_weights(program) if len(g) >= least]
+def pack_weights(program: Program) -> Program:
+    """Puts one packing in front of the products that share a weight which nobody changes in between."""
+    groups = [g for g in shared_weights(program) if pays(program.steps[g[0]], len(g))]
     if not groups:
         return program
     after = program.copy()
@@ -66,10 +68,9 @@ def pack_weights(program: Program, least: int = LEAST) -> Program:
     before: dict[int, Step] = {}
     for group in groups:
         first = program.steps[group[0]]
-        transposition, operand, stride = transpose_step(after, first)
-        before[group[0]] = transposition
+        before[group[0]], operand = pack_step(after, first)
         for i in group:
-            packed[i] = packed_step(program.steps[i], operand, stride)
+            packed[i] = packed_step(program.steps[i], operand)
     steps: list[tuple[Step, int | None]] = []
     for i, step in enumerate(program.steps):
         if i in before:
@@ -77,6 +78,14 @@ def pack_weights(program: Program, least: int = LEAST) -> Program:
         steps.append((packed.get(i, step), i))
     made = with_steps(program, steps)
     return replace(made, buffers=after.buffers)
+
+
+def pays(step: Step, uses: int) -> bool:
+    """Whether to pack the weight of a product that so many read."""
+    product = Product.of(step)
+    assert product is not None
+    elements = product.n * product.k
+    return (uses - 1) * elements >= LEAST and (uses >= OFTEN or elements * product.size < LARGE)
 
 
 def shared_weights(program: Program) -> list[list[int]]:
@@ -99,22 +108,16 @@ def shared_weights(program: Program) -> list[list[int]]:
     return groups
 
 
-def transpose_step(program: Program, step: Step) -> tuple[Step, Operand, int]:
-    """The transposition of a product's weight into a new buffer, where that is, and its row stride."""
+def pack_step(program: Program, step: Step) -> tuple[Step, Operand]:
+    """The packing of a product's weight into a new buffer, and where that is."""
     product = Product.of(step)
     assert product is not None
     n, k, size = product.n, product.k, product.size
-    lanes = LINE // size
-    stride = (n + lanes - 1) // lanes * lanes
-    room = (k + lanes - 1) // lanes * lanes * stride * size
-    operand = Operand(program.new_buffer(room).number, 0)
+    operand = Operand(program.new_buffer(packed_elements(n, k, LINE // size) * size).number, 0)
     frame = blank_frame()
     frame[FRAME_N] = n * k
-    frame[FRAME_STEP] = 1
-    words = struct.pack("5q", n, k, product.w_stride, stride, size)
-    real = DTYPES[step.dt]
-    kernel = compile_kernel(transpose_kernel, {"T": real}, f"transpose.{real.name}")
-    plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
+    words = struct.pack("4q", n, k, product.w_stride, size)
+    kernel, plan = planned(pack_kernel, step, frame, words)
     made = Step(
         op=-1,
         role=-1,
@@ -129,19 +132,17 @@ def transpose_step(program: Program, step: Step) -> tuple[Step, Operand, int]:
         words=words,
         plan=plan,
         line=step.line,
-        name="transpose",
+        name="pack",
     )
-    return made, operand, stride
+    return made, operand
 
 
-def packed_step(step: Step, weight: Operand, stride: int) -> Step:
-    """The product with the transposed weight."""
+def packed_step(step: Step, weight: Operand) -> Step:
+    """The product with the packed weight."""
     product = Product.of(step)
     assert product is not None
-    real = DTYPES[step.dt]
-    kernel = compile_kernel(packed_product_kernel, {"T": real}, f"packed_product.{real.name}")
-    words = struct.pack("7q", *product[:6], stride)
-    plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *step.frame), words, None, None, FRAME_EXT)
+    words = struct.pack("6q", *product[:6])
+    kernel, plan = planned(packed_product_kernel, step, step.frame, words)
     return replace(
         step,
         op=-1,
@@ -153,3 +154,11 @@ def packed_step(step: Step, weight: Operand, stride: int) -> Step:
         plan=plan,
         name=f"{step.label}.packed",
     )
+
+
+def planned(function: Any, step: Step, frame: Sequence[int], words: bytes) -> tuple[int, tuple[int, int, int, int]]:
+    """The kernel for a step's dtype, and what it says to a planning call."""
+    real = DTYPES[step.dt]
+    kernel = compile_kernel(function, {"T": real}, f"{function.__name__.removesuffix('_kernel')}.{real.name}")
+    plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
+    return kernel, plan
