@@ -52,7 +52,7 @@ class Product(NamedTuple):
             bias = 0
             if x_transposed or not w_transposed:
                 return None
-        return Product(m, n, k, size, bias, x_stride, w_stride) if panels_win(0, 1, m, n, k) else None
+        return Product(m, n, k, size, bias, x_stride, w_stride) if panels_win(0, 1, m, n, k) else None  # type: ignore[no-untyped-call]
 
 
 Weight = tuple[Operand, int, int, int, int]  # where, rows, columns, row stride, dtype
@@ -113,7 +113,7 @@ def pack_step(program: Program, step: Step) -> tuple[Step, Operand]:
     product = Product.of(step)
     assert product is not None
     n, k, size = product.n, product.k, product.size
-    operand = Operand(program.new_buffer(packed_elements(n, k, LINE // size) * size).number, 0)
+    operand = Operand(program.new_buffer(packed_elements(n, k, LINE // size) * size).number, 0)  # type: ignore[no-untyped-call]
     frame = blank_frame()
     frame[FRAME_N] = n * k
     words = struct.pack("4q", n, k, product.w_stride, size)
