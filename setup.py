@@ -25,6 +25,8 @@ modules = {
         "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
         "tapegrad.replay._guards",
+        "tapegrad.replay._look",
+        "tapegrad.replay._plans",
         "tapegrad.replay._machine",
         "tapegrad.replay._call",
     )

@@ -2,7 +2,9 @@
 
 from .. import native
 from . import _machine
-from .compiled import CompiledFunction, CompiledModule, Counters, compile
+from .compiled import CompiledFunction
+from .entries import Counters
+from .front import CompiledModule, compile
 
 __all__ = ["CompiledFunction", "CompiledModule", "Counters", "compile"]
 

@@ -4,7 +4,6 @@
 all fit it runs that entry's machine. Anything else is `slow`, which `compiled.py` writes.
 """
 
-from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 

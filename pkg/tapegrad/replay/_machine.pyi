@@ -1,64 +1,12 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from .._tensor import Tensor
+from ._plans import Guarded, Stamp, TensorPlan
 
 def set_hook(name: str, value: Any) -> None: ...
 def copy_kernel() -> int: ...
 def blas_address() -> int: ...
-def memory_of(t: Tensor) -> tuple[int, int, int, int, int]: ...
-def storage_words(storage: int) -> tuple[int, int, int, int]: ...
-def record_of(t: Tensor) -> int: ...
-def layout_of(t: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...], bool, bool, bool]: ...
-def record_words(i: int) -> tuple[bytes, bytes | None, int]: ...
-def is_record(i: int) -> bool: ...
-def record_object(i: int) -> Any: ...
-def gradient_of(leaf: Tensor) -> Tensor | None: ...
-def read_memory(t: Tensor) -> bytes: ...
-def write_memory(t: Tensor, data: bytes, version: int) -> None: ...
-def read_tensor(t: Tensor) -> bytes: ...
-def plan_call(
-    address: int, frame: bytes, words: bytes | None, params: bytes | None, table: bytes | None, table_word: int
-) -> tuple[int, int, int, int]: ...
-
-class Argument:
-    number: int
-    def __init__(self, number: int) -> None: ...
-
-class TensorPlan:
-    def __init__(
-        self,
-        over: Any,
-        offset: int,
-        dt: int,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        stamp: int,
-        requires: bool,
-        inference: bool,
-    ) -> None: ...
-
-class Guarded:
-    tensor: Tensor
-    def __init__(self, tensor: Tensor) -> None: ...
-    def check(self) -> bool: ...
-
-class Stamp:
-    def __init__(
-        self, words: bytes, ext: bytes | None, edges: tuple[Any, ...], saved: tuple[Any, ...]
-    ) -> None: ...
-
-class Rebuild:
-    make: Callable[[Any], Any]
-    parts: list[Any]
-    def __init__(self, make: Callable[[Any], Any], parts: list[Any]) -> None: ...
-
-class Arena:
-    address: int
-    nbytes: int
-    def __init__(self, nbytes: int) -> None: ...
-    def write(self, at: int, data: bytes) -> None: ...
-    def read(self, at: int, nbytes: int) -> bytes: ...
 
 class Machine:
     busy: bool
@@ -69,7 +17,12 @@ class Machine:
     exit: tuple[Any, ...]
     events: tuple[tuple[int, int, Any], ...]
     dropped: tuple[int, ...]
-    bumps: tuple[tuple[Tensor, int], ...]
+    order: tuple[int, ...]
+    base_places: tuple[tuple[int, ...], ...]
+    shared_plans: tuple[TensorPlan, ...]
+    fixed: tuple[tuple[int, Tensor], ...]
+    relations: tuple[tuple[int, int, int, bool], ...]
+    bumps: tuple[Any, ...]
     stamps: tuple[Stamp, ...]
     result: Any
     fail: Any

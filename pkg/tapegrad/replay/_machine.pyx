@@ -7,7 +7,6 @@ results and their records.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -15,12 +14,14 @@ from libc.string cimport memcpy
 from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
+from tapegrad.replay._look cimport gradient_at, has_hooks
+from tapegrad.replay._plans cimport Argument, Guarded, Rebuild, Stamp, TensorPlan
+from tapegrad.tape._copies cimport record_copy_in
 from tapegrad.tape._execute cimport blas_table
-from tapegrad.tape._copies cimport record_copy_in, record_copy_out
-from tapegrad.tape._storage cimport Storage, storage_exact, storage_new, storage_release, storage_retain
+from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
-    ext_edges, extension, kernel_t, record, record_extend, record_extended, record_new,
-    record_obj, record_refs, record_release, record_retain, record_save, record_set_edge, record_set_ptr, segments,
+    ext_edges, kernel_t, record, record_extend, record_new, record_release, record_retain, record_save, record_set_edge,
+    record_set_ptr,
 )
 
 cdef extern from *:
@@ -81,240 +82,6 @@ def copy_kernel():
 def blas_address():
     """The address of the BLAS table that frames carry."""
     return blas_table
-
-
-# ---------------------------------------------------------------- looking at tensors
-
-cdef Storage* root_of(Storage* st) noexcept:
-    """The storage whose memory this one shows."""
-    while st.bucket < 0 and st.parent != NULL:
-        st = st.parent
-    return st
-
-
-def memory_of(Tensor t not None):
-    """(storage, start and bytes of the memory behind it, address of the first element, end of the last)."""
-    cdef Storage* root = root_of(t.st)
-    cdef int64_t last = 0, first = <int64_t><uintptr_t>t.data_
-    cdef int d
-    for d in range(t.ndim_):
-        last += (t.shape_[d] - 1) * t.strides_[d]
-    return (<int64_t><uintptr_t>t.st, <int64_t><uintptr_t>root.ptr, root.nbytes, first,
-            first + ((last + 1) * itemsizes[t.dt] if t.numel_ > 0 else 0))
-
-
-def storage_words(int64_t storage):
-    """(references, version, start, bytes) of a storage, by its address; it must be alive or held by a capture."""
-    cdef Storage* s = <Storage*><uintptr_t>storage
-    return s.refs, s.version, <int64_t><uintptr_t>s.ptr, s.nbytes
-
-
-def record_of(Tensor t not None):
-    """The record of a tensor's history, or -1."""
-    return t.rec
-
-
-def layout_of(Tensor t not None):
-    """(dtype index, shape, strides, requires_grad, is a leaf, inference)."""
-    return (t.dt, tuple([t.shape_[d] for d in range(t.ndim_)]), tuple([t.strides_[d] for d in range(t.ndim_)]),
-            bool(t.requires_grad), bool(t.is_leaf), bool(t.inference))
-
-
-def record_words(int64_t i):
-    """A copy of a record (COPY_WORDS), of its extension block or None, and where numbers among the inputs lie."""
-    cdef int64_t* r = record(i)
-    cdef int64_t words[COPY_WORDS]
-    cdef int64_t* ext
-    cdef int64_t n
-    record_copy_out(r, words)
-    copy = (<char*>words)[:COPY_WORDS * 8]
-    if not record_extended(r):
-        return copy, None, <int64_t><uintptr_t>(r + REC_PARAM)
-    ext = extension(r)
-    n = EXT_BODY + ((ext[EXT_PARAMS] + 7) >> 3) + ext[EXT_WORDS] + ext[EXT_EDGES]
-    return copy, (<char*>ext)[:n * 8], <int64_t><uintptr_t>ext
-
-
-def is_record(int64_t i):
-    """Whether record i is alive."""
-    return segments[i >> SEGMENT_SHIFT] != NULL and record_refs(record(i)) > 0
-
-
-def record_object(int64_t i):
-    """What Python hangs on record i: its gradient, its Hooks, or None."""
-    cdef int64_t held = record_obj(record(i))
-    return None if held == 0 else <object><PyObject*><uintptr_t>held
-
-
-def gradient_of(Tensor leaf not None):
-    """The gradient of a leaf, or None, whatever captures listen."""
-    return gradient_at(leaf)
-
-
-def read_memory(Tensor t not None):
-    """All bytes of the memory behind a tensor."""
-    cdef Storage* root = root_of(t.st)
-    return root.ptr[:root.nbytes]
-
-
-def write_memory(Tensor t not None, bytes data, int64_t version):
-    """Puts back what `read_memory` gave, and the version; ValueError if the tensor has other memory now."""
-    cdef Storage* root = root_of(t.st)
-    if root.nbytes != len(data):
-        raise ValueError("the tensor has other memory now")
-    memcpy(root.ptr, PyBytes_AS_STRING(data), <size_t>root.nbytes)
-    t.st.version = version
-
-
-def read_tensor(Tensor t not None):
-    """The elements of a tensor in row-major order, as bytes."""
-    cdef int64_t size = itemsizes[t.dt], k, at
-    cdef int d
-    cdef int64_t index[MAX_DIMS]
-    cdef bytearray out
-    if t.contig:
-        return t.data_[:t.numel_ * size]
-    out = bytearray(t.numel_ * size)
-    for d in range(t.ndim_):
-        index[d] = 0
-    for k in range(t.numel_):
-        at = 0
-        for d in range(t.ndim_):
-            at += index[d] * t.strides_[d]
-        memcpy(<char*>out + k * size, t.data_ + at * size, <size_t>size)
-        for d in range(t.ndim_ - 1, -1, -1):
-            index[d] += 1
-            if index[d] < t.shape_[d]:
-                break
-            index[d] = 0
-    return bytes(out)
-
-
-def plan_call(int64_t address, bytes frame, words, params, table, int64_t table_word):
-    """Answer of a kernel's planning call: (items, grain, phases, bytes of scratch)."""
-    cdef int64_t f[FRAME_WORDS]
-    cdef int64_t items
-    memcpy(f, PyBytes_AS_STRING(frame), FRAME_WORDS * 8)
-    if words is not None:
-        f[FRAME_EXT] = <int64_t><uintptr_t>PyBytes_AS_STRING(words)
-    if params is not None:
-        f[FRAME_PARAMS] = <int64_t><uintptr_t>PyBytes_AS_STRING(params)
-    if table is not None:
-        f[table_word] = <int64_t><uintptr_t>PyBytes_AS_STRING(table)
-    f[FRAME_BLAS] = blas_table
-    f[FRAME_GRAIN] = 1
-    f[FRAME_SCRATCH_BYTES] = 0
-    f[FRAME_PHASES] = 1
-    f[FRAME_PHASE] = 0
-    items = (<kernel_t><uintptr_t>address)(f, -1, 0)
-    return items, max(f[FRAME_GRAIN], 1), f[FRAME_PHASES], f[FRAME_SCRATCH_BYTES]
-
-
-# ---------------------------------------------------------------- what a run makes and looks at
-
-cdef class Argument:
-    """In a result: tensor argument `number`."""
-    cdef readonly int64_t number
-
-    def __init__(self, number):
-        self.number = number
-
-
-cdef class TensorPlan:
-    """Layout of a tensor that a run makes: where it lies, and with which history.
-
-    `over` is a fresh base's number, or the tensor or Argument whose memory it shows.
-    """
-    cdef int64_t base, offset, stamp
-    cdef object over
-    cdef bint requires
-    cdef int dt, ndim
-    cdef int64_t shape[MAX_DIMS]
-    cdef int64_t strides[MAX_DIMS]
-    cdef bint inference
-    cdef public bint shared             # in several places of the results
-    cdef public object view_of          # the tensor, Argument or TensorPlan of which it is a view
-    cdef Tensor last                    # ... as made in the run that goes on
-
-    def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
-                 bint inference):
-        self.base = over if isinstance(over, int) else -1
-        self.over = over
-        self.requires = requires
-        self.offset = offset
-        self.dt = dt
-        self.ndim = <int>len(shape)
-        for d in range(self.ndim):
-            self.shape[d] = shape[d]
-            self.strides[d] = strides[d]
-        self.stamp = stamp
-        self.inference = inference
-
-
-cdef class Guarded:
-    """A tensor from outside as it was when recorded."""
-    cdef readonly Tensor tensor
-    cdef Storage* st
-    cdef char* data
-    cdef int dt, ndim
-    cdef bint requires, leaf
-    cdef int64_t shape[MAX_DIMS]
-    cdef int64_t strides[MAX_DIMS]
-
-    def __init__(self, Tensor tensor not None):
-        cdef int d
-        self.tensor = tensor
-        self.st = tensor.st
-        self.data = tensor.data_
-        self.dt = tensor.dt
-        self.ndim = tensor.ndim_
-        self.requires = tensor.requires_grad
-        self.leaf = tensor.is_leaf
-        for d in range(self.ndim):
-            self.shape[d] = tensor.shape_[d]
-            self.strides[d] = tensor.strides_[d]
-        storage_retain(self.st)         # so that the address stays what it is
-
-    def __dealloc__(self):
-        if self.st != NULL:
-            storage_release(self.st)
-
-    cdef bint holds(self) except -1:
-        cdef Tensor t = self.tensor
-        cdef int d
-        if t.st != self.st or t.data_ != self.data or t.dt != self.dt or t.ndim_ != self.ndim:
-            return False
-        for d in range(self.ndim):
-            if t.shape_[d] != self.shape[d] or t.strides_[d] != self.strides[d]:
-                return False
-        if t.base is not None and t.base_history != t.base.history:
-            return t.requires_grad == self.requires and t.is_leaf == self.leaf
-        if t.requires != self.requires:
-            return False
-        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
-
-    def check(self):
-        """Whether the tensor is still what it was."""
-        return self.holds()
-
-
-cdef class Stamp:
-    """A record to make anew in each run.
-
-    `edges` are (number of the edge, kind, which): kind 0 an earlier stamp, 1 a tensor from outside, 2 an
-    argument. `saved` are (slot, base or -1, tensor from outside or None, offset, version); slot 4 is the
-    second result.
-    """
-    cdef int64_t words[COPY_WORDS]
-    cdef bytes ext
-    cdef tuple edges
-    cdef tuple saved
-
-    def __init__(self, bytes words, ext, tuple edges, tuple saved):
-        memcpy(self.words, PyBytes_AS_STRING(words), COPY_WORDS * 8)
-        self.ext = ext
-        self.edges = edges
-        self.saved = saved
 
 
 cdef class Machine:
@@ -780,72 +547,8 @@ cdef class Machine:
         return made
 
 
-cdef class Rebuild:
-    """A container of the result that is neither tuple, list nor dict: a named tuple, say."""
-    cdef readonly object make
-    cdef readonly object parts
-
-    def __init__(self, make, parts):
-        self.make = make
-        self.parts = parts
-
-
 cdef inline int put_grad(Tensor leaf, object value) except -1:
     if leaf.rec < 0:
         leaf_record(leaf, leaf.requires)
     set_grad(leaf.rec, value)
     return 0
-
-
-cdef class Arena:
-    """A piece of memory that lives as long as this object."""
-    cdef Storage* st
-    cdef readonly int64_t address
-    cdef readonly int64_t nbytes
-
-    def __cinit__(self, int64_t nbytes):
-        self.st = storage_exact(nbytes)
-        self.address = <int64_t><uintptr_t>self.st.ptr
-        self.nbytes = nbytes
-
-    def __dealloc__(self):
-        if self.st != NULL:
-            storage_release(self.st)
-
-    def write(self, int64_t at, bytes data):
-        """Puts bytes at an offset; ValueError outside of the memory."""
-        if at < 0 or at + len(data) > self.nbytes:
-            raise ValueError("writing outside of an arena")
-        memcpy(self.st.ptr + at, PyBytes_AS_STRING(data), <size_t>len(data))
-
-    def read(self, int64_t at, int64_t nbytes):
-        """The bytes at an offset; ValueError outside of the memory."""
-        if at < 0 or nbytes < 0 or at + nbytes > self.nbytes:
-            raise ValueError("reading outside of an arena")
-        return self.st.ptr[at:at + nbytes]
-
-
-cdef bint has_hooks(Tensor leaf):
-    """Whether anything is called when a gradient reaches the leaf."""
-    cdef int64_t held
-    if leaf.rec < 0:
-        return False
-    held = record_obj(record(leaf.rec))
-    if held == 0 or isinstance(<object><PyObject*><uintptr_t>held, Tensor):
-        return False
-    hooks = <object><PyObject*><uintptr_t>held
-    return bool(hooks.pre) or bool(hooks.post)
-
-
-cdef object gradient_at(Tensor leaf):
-    """The gradient of a leaf, or None; a leaf with hooks answers with its Hooks' gradient."""
-    cdef int64_t* r
-    if leaf.rec < 0:
-        return None
-    r = record(leaf.rec)
-    if record_obj(r) == 0:
-        return None
-    held = <object><PyObject*><uintptr_t>record_obj(r)
-    if isinstance(held, Tensor):
-        return held
-    return held.grad

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _machine
+from . import _look
 from .program import CONSTANT, OUTSIDE, Buffer, Program, Step
 
 __all__ = ["difference"]
@@ -81,5 +81,5 @@ def same_buffer(p: Buffer, q: Buffer) -> bool:
     if p.kind != q.kind or p.nbytes != q.nbytes:
         return False
     if p.kind == OUTSIDE:
-        return bool(_machine.memory_of(p.source)[1] == _machine.memory_of(q.source)[1])
+        return bool(_look.memory_of(p.source)[1] == _look.memory_of(q.source)[1])
     return p.kind != CONSTANT or p.source == q.source

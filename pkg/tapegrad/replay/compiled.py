@@ -1,4 +1,4 @@
-"""`tapegrad.compile`: runs a function once or more, records what it does, and replays it as one native call."""
+"""A compiled function: which calls are replayed, which recorded, which run eagerly, and why."""
 
 from __future__ import annotations
 
@@ -7,146 +7,32 @@ import random
 import sys
 import threading
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from .. import _default_dtype, _tensor
 from .._tensor import Tensor
-from ..nn import Module
 from ..tape import _capture
-from . import _machine, layout
+from . import _look
 from ._call import Caller, Form, simple
 from .comparing import difference
-from .guards import Guards, Reach
+from .entries import Counters, Entry, Pending, Signature, flatten, form_of, mentions, modes
+from .guards import Guards
 from .inspecting import Table, table_of
 from .passes import run_passes
 from .planning import MemoryPlan, plan_memory
 from .program import Program
+from .reach import Reach
 from .recording import Reader, Unfit
 from .state import State, contents
 from .tracing import watched
 
-__all__ = ["CompiledFunction", "Counters", "compile"]
+__all__ = ["CompiledFunction"]
 
 MOST_PROGRAMS = 16  # kept per signature
 MOST_RECORDINGS = 64  # per signature: a program that never fits again is not worth recording
 MOST_SIGNATURES = 4096
 MOST_FRUITLESS = 256  # recordings one after the other, of whatever signature, without a replay
 MOST_FAILURES = 4  # recordings one after the other that led to no program
-
-
-class Counters:
-    """How the calls of a compiled function were carried out.
-
-    `replayed`, `recorded` and `eager` count calls; `reasons` counts why calls were recorded or run eagerly.
-    """
-
-    def __init__(self) -> None:
-        self.replayed = 0
-        self.recorded = 0
-        self.eager = 0
-        self.reasons: Counter[str] = Counter()
-
-    def __repr__(self) -> str:
-        return f"Counters(replayed={self.replayed}, recorded={self.recorded}, eager={self.eager}, {self.reasons})"
-
-
-class Entry:
-    """A program ready to run, with its guards; one machine per thread that is in it at a time."""
-
-    def __init__(self, program: Program, before: Program, guards: Guards) -> None:
-        self.program = program
-        self.before = before
-        self.guards = guards
-        self.machines = [layout.lay_out(program)]
-        for cell in self.machines[0][1]:
-            guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
-        self.write_cells()
-
-    def write_cells(self) -> bool:
-        """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
-        self.guards.stale_cells = False
-        self.fits = all([layout.write_cells(cells, memory) for _, cells, memory in self.machines])
-        return self.fits
-
-    def machine(self) -> Any:
-        """A machine that is not running."""
-        for machine, _, _ in self.machines:
-            if not machine.busy:
-                return machine
-        made = layout.lay_out(self.program)
-        layout.write_cells(made[1], made[2])
-        self.machines.append(made)
-        return made[0]
-
-
-class Pending:
-    """A recording that waits for another one like it, with what would let it run."""
-
-    def __init__(self, program: Program, guards: Guards) -> None:
-        self.program = program
-        self.guards = guards
-        self.outside = [_machine.Guarded(t) for t in program.effects.guarded]
-        for step in program.steps:
-            if step.update is not None:
-                numbers, group = step.update
-                guards.cells[id(group)] = numbers.keys
-
-    def fits(self, arguments: tuple[Tensor, ...]) -> bool:
-        """Whether, for all that can be seen, a call made now does what was recorded."""
-        effects = self.program.effects
-        if self.guards.difference() is not None or not all(g.check() for g in self.outside):
-            return False
-        if any(arguments[i] is not t for i, t in effects.fixed):
-            return False
-        for i, j, distance, same in effects.relations:
-            a, b = _machine.memory_of(arguments[i]), _machine.memory_of(arguments[j])
-            if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
-                return False
-        owners = [arguments[x.tensor.number] if isinstance(x.tensor, _machine.Argument) else x.tensor for x in effects.leaves]
-        if len({id(t) for t in owners}) != len(owners):
-            return False
-        for leaf in effects.leaves:
-            t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _machine.Argument) else leaf.tensor
-            if leaf.entry is not None and (t.grad is not None) != leaf.entry:
-                return False
-        return True
-
-
-class Signature:
-    """Calls with arguments of one form: their programs, and why there is none."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.pending: list[Pending] = []
-        self.recordings = 0
-        self.failures = 0
-        self.eager: str | None = None
-        self.unfit: Unfit | None = None  # the next call is watched, to name the line
-
-
-def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
-    """The form of an argument: equal for arguments that one program can serve."""
-    if isinstance(o, Tensor):
-        tensors.append(o)
-        return (type(o), *_machine.layout_of(o))
-    if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
-        return type(o), repr(o) if isinstance(o, float) else o
-    if type(o) in (tuple, list):
-        return type(o), *[flatten(x, tensors, others) for x in o]
-    if type(o) is dict:
-        return dict, *[(type(k), k, flatten(v, tensors, others)) for k, v in o.items()]
-    others.append(o)
-    return "object", id(o)
-
-
-def modes() -> tuple[Any, ...]:
-    return (
-        _tensor.is_grad_enabled(),
-        _tensor.is_inference_mode_enabled(),
-        _default_dtype.get_default_dtype(),
-    )
 
 
 class CompiledFunction(Caller):
@@ -299,7 +185,13 @@ class CompiledFunction(Caller):
     # ---------------------------------------------------------------- recording
 
     def _record(
-        self, signature: Signature, reason: str, arguments: tuple[Tensor, ...], others: list[Any], args: Any, kwargs: Any
+        self,
+        signature: Signature,
+        reason: str,
+        arguments: tuple[Tensor, ...],
+        others: list[Any],
+        args: Any,
+        kwargs: Any,
     ) -> Any:
         if self.counters.replayed != self._replayed:
             self._replayed, self._fruitless = self.counters.replayed, 0
@@ -349,14 +241,14 @@ class CompiledFunction(Caller):
                             state=lambda _, i=i: random_states()[i],
                         )
                 self._check_inside(guards)
-            except Unfit as unfit:
+            except Unfit as found:
                 signature.pending.clear()
                 signature.failures += 1
-                if unfit.lasting or signature.failures >= MOST_FAILURES:
-                    if unfit.line is None and unfit.state is not None:
-                        signature.unfit = unfit
+                if found.lasting or signature.failures >= MOST_FAILURES:
+                    if found.line is None and found.state is not None:
+                        signature.unfit = found
                     else:
-                        self._give_up(signature, unfit.why, unfit.line)
+                        self._give_up(signature, found.why, found.line)
                 return result
         finally:
             capture.release()
@@ -376,7 +268,9 @@ class CompiledFunction(Caller):
         if changed is not None:
             raise Unfit(f"{changed} is changed inside", state=guards)
 
-    def _name_line(self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any) -> Any:
+    def _name_line(
+        self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any
+    ) -> Any:
         """Gives up, after a call that is watched to name the line."""
         signature.unfit = None
         if isinstance(unfit.state, Guards):
@@ -433,19 +327,6 @@ class CompiledFunction(Caller):
         del signature.entries[MOST_PROGRAMS:]
 
 
-def form_of(t: Tensor) -> Any:
-    """Layout of a tensor and, where it has one, its history."""
-    layout = _machine.layout_of(t)
-    return layout, -1 if layout[4] else _machine.record_of(t)
-
-
-def mentions(form: Any, number: int) -> bool:
-    """Whether a form has the object with this identity in it."""
-    if not isinstance(form, tuple):
-        return False
-    return form == ("object", number) or any(mentions(part, number) for part in form)
-
-
 def random_states() -> tuple[Any, Any]:
     """Where Python's and NumPy's global generators stand."""
     numpy_random = sys.modules.get("numpy.random")
@@ -458,7 +339,7 @@ def random_states() -> tuple[Any, Any]:
 def form_and_contents(o: Any) -> Any:
     """A result as something to compare: layouts and bytes of its tensors."""
     if isinstance(o, Tensor):
-        return (*_machine.layout_of(o), contents(o))
+        return (*_look.layout_of(o), contents(o))
     if isinstance(o, (tuple, list)):
         return [form_and_contents(x) for x in o]
     if isinstance(o, dict):
@@ -482,112 +363,3 @@ def where(line: Any, fn: Any) -> str:
             number = n
             break
     return f" ({code.co_filename}:{number}, in {code.co_name})"
-
-
-def compile(
-    model: Callable[..., Any] | None = None,
-    *,
-    fullgraph: bool = False,
-    dynamic: bool | None = None,
-    backend: Any = "replay",
-    mode: str | None = None,
-    options: dict[str, Any] | None = None,
-    disable: bool = False,
-    check: bool = False,
-) -> Any:
-    """Records what a function or a module does and from then on replays it as one native call.
-
-    Everything is recorded: forward, `backward()`, `optimizer.step()`, `zero_grad()`, clipping, random numbers,
-    in-place changes. The first two calls run as usual and must do the same; later ones with arguments of the same
-    shapes, strides, dtypes and modes run without Python, to the same bits. Parameters, gradients, optimizer state
-    and generators are the ordinary ones, so compiled and uncompiled steps can alternate.
-
-    Looked at before each replay: the arguments, the modes, closure cells and globals that the function names,
-    attributes of the modules, optimizers and containers they lead to, the tensors that are used. If something is
-    different, another program is recorded. Hyperparameters of the optimizers here are read anew each time. What
-    cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
-    to call) makes the function run eagerly, with one warning that names the line. What cannot be seen (a time
-    that is read, a file that is written, something printed) happens while recording only: it is a constant of
-    the program.
-
-    `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
-    instead of the warning. With `check`, every replay is compared with an eager run from the same state:
-    RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
-    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing. The result
-    has `counters`, `table(...)` and `memory(...)`.
-
-    TypeError if `model` cannot be called.
-
-    >>> import tapegrad as torch
-    >>> w = torch.tensor([1.0], requires_grad=True)
-    >>> optimizer = torch.optim.SGD([w], lr=0.1)
-    >>> @torch.compile
-    ... def step(x):
-    ...     optimizer.zero_grad()
-    ...     loss = (w * x).sum()
-    ...     loss.backward()
-    ...     optimizer.step()
-    ...     return loss
-    >>> losses = [step(torch.ones(1)).item() for _ in range(4)]
-    >>> [round(x, 4) for x in losses]
-    [1.0, 0.9, 0.8, 0.7]
-    >>> step.counters.replayed
-    2
-    """
-    if model is None:
-        return functools.partial(
-            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
-            disable=disable, check=check,
-        )  # fmt: skip
-    if disable:
-        return model
-    if not callable(model):
-        raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
-    if isinstance(model, Module):
-        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph))
-    return CompiledFunction(model, check=check, fullgraph=fullgraph)
-
-
-class CompiledModule(Module):
-    """A module whose calls are recorded and replayed; everything else is the module's own.
-
-    As with PyTorch, `_orig_mod` is that module, and names in `state_dict` begin with it.
-    """
-
-    def __init__(self, module: Module, call: CompiledFunction) -> None:
-        super().__init__()
-        self._orig_mod = module
-        object.__setattr__(self, "_compiled", call)
-        self.training = module.training
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._compiled(*args, **kwargs)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._compiled(*args, **kwargs)
-
-    def train(self, mode: bool = True) -> CompiledModule:
-        super().train(mode)
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("_orig_mod"), name)
-
-    @property
-    def counters(self) -> Counters:
-        """See `CompiledFunction.counters`."""
-        counters: Counters = self._compiled.counters
-        return counters
-
-    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
-        """See `CompiledFunction.memory`."""
-        found: MemoryPlan = self._compiled.memory(*args, **kwargs)
-        return found
-
-    def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
-        """See `CompiledFunction.table`."""
-        found: Table = self._compiled.table(*args, runs=runs, **kwargs)
-        return found

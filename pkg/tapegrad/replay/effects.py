@@ -11,8 +11,8 @@ __all__ = ["Effects", "Leaf", "Made", "Record"]
 class Leaf(NamedTuple):
     """A leaf whose gradient the code looks at or puts.
 
-    `tensor` may be an Argument. `entry`: None if what it was before makes no difference, else whether there was one; `held` is that one, of
-    the recording.
+    `tensor` may be an Argument. `entry`: None if what it was before makes no difference, else whether there was
+    one; `held` is that one, of the recording.
     """
 
     tensor: Any
@@ -36,7 +36,7 @@ class Made(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record to make; see `_machine.Stamp`."""
+    """A record to make; see `_plans.Stamp`."""
 
     words: bytes
     ext: bytes | None

@@ -21,7 +21,7 @@ from .._layout import (
     PARALLEL_ELEMENTS,
 )
 from ..ops.registry import kernel_error
-from . import _machine
+from . import _look, _machine, _plans
 from .effects import Made
 from .planning import plan_memory
 from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
@@ -109,8 +109,10 @@ def lay_out(program: Program) -> Any:
         if b.kind in SOURCES and b.number in touched:
             base_of[b.number] = len(bases)
             number = b.source if b.kind != FRESH else 0
-            counts, key = (program.effects.fresh_versions, b.number) if b.kind == FRESH else (versions, (b.kind, b.source))
-            count = counts.get(key, 0)
+            if b.kind == FRESH:
+                count = program.effects.fresh_versions.get(b.number, 0)
+            else:
+                count = versions.get((b.kind, b.source), 0)
             bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
             places.append(changed_at.get((b.kind, b.source), ()) if b.kind != FRESH else ())
     for argument in needed_arguments(program):
@@ -153,9 +155,9 @@ def lay_out(program: Program) -> Any:
             for n, operand in step.table.items():
                 place(program, base_of, spots, static, (where + 8 * n,), operand)
 
-    arena = _machine.Arena(max(plan.arena, ALIGN))
-    scratch_memory = _machine.Arena(max(plan.scratch, ALIGN))
-    memory = _machine.Arena(len(pool.data) + ALIGN)
+    arena = _plans.Arena(max(plan.arena, ALIGN))
+    scratch_memory = _plans.Arena(max(plan.scratch, ALIGN))
+    memory = _plans.Arena(len(pool.data) + ALIGN)
 
     def address(o: Operand) -> int:
         b = program.buffers[o.buffer]
@@ -164,7 +166,7 @@ def lay_out(program: Program) -> Any:
         if b.kind == CONSTANT:
             return memory.address + constants[o.buffer] + o.offset
         assert b.kind == OUTSIDE
-        return _machine.memory_of(b.source)[1] + o.offset
+        return _look.memory_of(b.source)[1] + o.offset
 
     for where, operand in static:
         if isinstance(where, tuple):
@@ -203,14 +205,14 @@ def needed_arguments(program: Program) -> set[int]:
     """Arguments that results or records refer to."""
     found = {kind[1] for kind, *_ in program.effects.versions if isinstance(kind, tuple) and kind[0] == ARGUMENT}
     for record in program.effects.records:
-        found |= {s[2].number for s in record.saved if isinstance(s[2], _machine.Argument)}
+        found |= {s[2].number for s in record.saved if isinstance(s[2], _plans.Argument)}
     return found
 
 
 def made_of(template: Any) -> list[Made]:
     if isinstance(template, Made):
         return [template]
-    if isinstance(template, _machine.Rebuild):
+    if isinstance(template, _plans.Rebuild):
         return made_of(template.parts)
     if isinstance(template, dict):
         template = list(template.values())
@@ -246,15 +248,15 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
                 plans[id(m)].shared = True
                 return plans[id(m)]
             over = m.over if m.buffer < 0 else base_of[m.buffer]
-            plans[id(m)] = _machine.TensorPlan(
+            plans[id(m)] = _plans.TensorPlan(
                 over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
             )
             plans[id(m)].view_of = plan(m.base)
             if isinstance(m.base, Made):
                 plans[id(m.base)].shared = True
             return plans[id(m)]
-        if isinstance(m, _machine.Rebuild):
-            return _machine.Rebuild(m.make, plan(m.parts))
+        if isinstance(m, _plans.Rebuild):
+            return _plans.Rebuild(m.make, plan(m.parts))
         if type(m) is tuple:
             return tuple(plan(x) for x in m)
         if type(m) is list:
@@ -264,7 +266,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
         return m
 
     exits = tuple(plan(e) for e in effects.exits)
-    machine.guarded = tuple(_machine.Guarded(t) for t in effects.guarded)
+    machine.guarded = tuple(_plans.Guarded(t) for t in effects.guarded)
     machine.leaves = tuple(leaf.tensor for leaf in effects.leaves)
     machine.entry = tuple(leaf.entry for leaf in effects.leaves)
     machine.exit = exits
@@ -290,18 +292,18 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
         for slot, operand, outside, offset, passed in record.saved:
             if operand is not None:
                 saved.append((slot, base_of[operand.buffer], None, operand.offset, passed))
-            elif isinstance(outside, _machine.Argument):
+            elif isinstance(outside, _plans.Argument):
                 saved.append((slot, argument_base[outside.number], None, offset, passed))
             else:
                 saved.append((slot, -1, outside, offset, passed))
-        stamps.append(_machine.Stamp(record.words, record.ext, record.edges, tuple(saved)))
+        stamps.append(_plans.Stamp(record.words, record.ext, record.edges, tuple(saved)))
     machine.stamps = tuple(stamps)
     written = set()
     for step in program.steps:
         for o in step.written_operands():
             b = program.buffers[o.buffer]
             if b.kind == OUTSIDE:
-                _, start, nbytes, _, _ = _machine.memory_of(b.source)
+                _, start, nbytes, _, _ = _look.memory_of(b.source)
                 written.add((start, start + nbytes))
     machine.set_written(tuple(written))
     ops = [step.op for step in program.steps]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .._tensor import Tensor, put_gradient
-from . import _machine
+from . import _look
 
 __all__ = ["State", "contents"]
 
 
 def contents(t: Tensor) -> bytes:
     """The elements of a tensor, in order, as bytes."""
-    return _machine.read_tensor(t)
+    return _look.read_tensor(t)
 
 
 class State:
@@ -22,24 +22,24 @@ class State:
         effects = program.effects
         self.tensors = [*effects.guarded, *arguments]
         self.leaves = [leaf.tensor for leaf in effects.leaves]
-        self.gradients = [_machine.gradient_of(t) for t in self.leaves]
+        self.gradients = [_look.gradient_of(t) for t in self.leaves]
         self.tensors += [g for g in self.gradients if g is not None]
-        self.memory = [(t, _machine.read_memory(t), t._version) for t in self.tensors]
+        self.memory = [(t, _look.read_memory(t), t._version) for t in self.tensors]
         self.generators = [(g, g.get_state().numpy().copy()) for g in effects.generators]
 
     def restore(self) -> None:
         """Puts everything back."""
         for leaf, gradient in zip(self.leaves, self.gradients, strict=True):
-            if _machine.gradient_of(leaf) is not gradient:
+            if _look.gradient_of(leaf) is not gradient:
                 put_gradient(leaf, gradient)
         for t, data, version in self.memory:
-            _machine.write_memory(t, data, version)
+            _look.write_memory(t, data, version)
         for g, words in self.generators:
             g.set_state(words)
 
     def now(self) -> dict[str, list[Any]]:
         """What can be seen, as bytes, for comparison."""
-        gradients = [_machine.gradient_of(t) for t in self.leaves]
+        gradients = [_look.gradient_of(t) for t in self.leaves]
         return {
             "a tensor from outside": [contents(t) for t in self.tensors],
             "a gradient": [None if g is None else contents(g) for g in gradients],

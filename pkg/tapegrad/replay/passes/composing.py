@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._layout import CHUNK_ELEMENTS, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_WORDS, PARALLEL_ELEMENTS
 from ...dtypes import DTYPES
-from .. import _machine, fused_kernels
+from .. import _look, fused_kernels
 from ..fused_kernels import TABLE, Chain, Node, Ref
 from ..program import Operand, Program, Step
 from .pieces import Call, Cell, Number, Piece
@@ -171,7 +171,7 @@ def fused_step(group: Group, program: Program, unit: Sequence[int]) -> Step:
     plan = (group.n, CHUNK_ELEMENTS if group.n >= PARALLEL_ELEMENTS else 1 << 62, 1, 0)
     if group.result is not None:
         operands, writes = {FRAME_OUT: group.result}, frozenset({FRAME_OUT})
-        plan = _machine.plan_call(address, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_IN)
+        plan = _look.plan_call(address, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_IN)
     places = {cell: TABLE + k for k, cell in enumerate(group.memory)}
     return Step(
         -1, -1, 0, 0, address, group.n, tuple(frame), operands, frozenset(), writes, words=words,

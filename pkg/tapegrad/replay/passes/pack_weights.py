@@ -16,7 +16,7 @@ from ...dtypes import DTYPES
 from ...native import compile_kernel
 from ...native.blas import panels_pay
 from ...native.panels import packed_elements, panels_win
-from .. import _machine
+from .. import _look
 from ..packed_kernels import pack_kernel, packed_product_kernel
 from ..program import Operand, Program, Step, blank_frame
 from .order import with_steps
@@ -160,5 +160,5 @@ def planned(function: Any, step: Step, frame: Sequence[int], words: bytes) -> tu
     """The kernel for a step's dtype, and what it says to a planning call."""
     real = DTYPES[step.dt]
     kernel = compile_kernel(function, {"T": real}, f"{function.__name__.removesuffix('_kernel')}.{real.name}")
-    plan = _machine.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
+    plan = _look.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
     return kernel, plan

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..._layout import FRAME_IN, FRAME_N, FRAME_WORDS
-from .. import _machine
+from .. import _look
 from ..planning import plan_memory
 from ..program import Program, Step
 from .order import stays, with_steps
@@ -79,7 +79,7 @@ def rows_of(step: Step, rows: Sequence[int]) -> Step:
     place = {row * width // 8 + c: k * width // 8 + c for k, row in enumerate(rows) for c in range(width // 8)}
     frame = list(step.frame)
     frame[FRAME_N] = len(rows)
-    plan = _machine.plan_call(step.kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, step.params, None, FRAME_IN)
+    plan = _look.plan_call(step.kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, step.params, None, FRAME_IN)
     return replace(
         step,
         frame=tuple(frame),

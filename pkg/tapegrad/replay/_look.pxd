@@ -1,0 +1,6 @@
+from tapegrad._tensor cimport Tensor
+from tapegrad.tape._storage cimport Storage
+
+cdef Storage* root_of(Storage* st) noexcept
+cdef bint has_hooks(Tensor leaf)
+cdef object gradient_at(Tensor leaf)

@@ -1,0 +1,45 @@
+from collections.abc import Callable
+from typing import Any
+
+from .._tensor import Tensor
+
+class Argument:
+    number: int
+    def __init__(self, number: int) -> None: ...
+
+class TensorPlan:
+    shared: bool
+    view_of: Any
+    def __init__(
+        self,
+        over: Any,
+        offset: int,
+        dt: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        stamp: int,
+        requires: bool,
+        inference: bool,
+    ) -> None: ...
+
+class Guarded:
+    tensor: Tensor
+    def __init__(self, tensor: Tensor) -> None: ...
+    def check(self) -> bool: ...
+
+class Stamp:
+    def __init__(
+        self, words: bytes, ext: bytes | None, edges: tuple[Any, ...], saved: tuple[Any, ...]
+    ) -> None: ...
+
+class Rebuild:
+    make: Callable[[Any], Any]
+    parts: list[Any]
+    def __init__(self, make: Callable[[Any], Any], parts: list[Any]) -> None: ...
+
+class Arena:
+    address: int
+    nbytes: int
+    def __init__(self, nbytes: int) -> None: ...
+    def write(self, at: int, data: bytes) -> None: ...
+    def read(self, at: int, nbytes: int) -> bytes: ...

@@ -1,0 +1,143 @@
+"""What a compiled function keeps: programs ready to run, recordings that wait, and counts, by form of the call."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from .. import _default_dtype, _tensor
+from .._tensor import Tensor
+from . import _look, _plans, layout
+from .guards import Guards
+from .program import Program
+from .recording import Unfit
+
+__all__ = ["Counters", "Entry", "Pending", "Signature", "flatten", "form_of", "mentions", "modes"]
+
+
+class Counters:
+    """How the calls of a compiled function were carried out.
+
+    `replayed`, `recorded` and `eager` count calls; `reasons` counts why calls were recorded or run eagerly.
+    """
+
+    def __init__(self) -> None:
+        self.replayed = 0
+        self.recorded = 0
+        self.eager = 0
+        self.reasons: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"Counters(replayed={self.replayed}, recorded={self.recorded}, eager={self.eager}, {self.reasons})"
+
+
+class Entry:
+    """A program ready to run, with its guards; one machine per thread that is in it at a time."""
+
+    def __init__(self, program: Program, before: Program, guards: Guards) -> None:
+        self.program = program
+        self.before = before
+        self.guards = guards
+        self.machines = [layout.lay_out(program)]
+        for cell in self.machines[0][1]:
+            guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
+        self.write_cells()
+
+    def write_cells(self) -> bool:
+        """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
+        self.guards.stale_cells = False
+        written = [layout.write_cells(cells, memory) for _, cells, memory in self.machines]  # all of them
+        self.fits = all(written)
+        return self.fits
+
+    def machine(self) -> Any:
+        """A machine that is not running."""
+        for machine, _, _ in self.machines:
+            if not machine.busy:
+                return machine
+        made = layout.lay_out(self.program)
+        layout.write_cells(made[1], made[2])
+        self.machines.append(made)
+        return made[0]
+
+
+class Pending:
+    """A recording that waits for another one like it, with what would let it run."""
+
+    def __init__(self, program: Program, guards: Guards) -> None:
+        self.program = program
+        self.guards = guards
+        self.outside = [_plans.Guarded(t) for t in program.effects.guarded]
+        for step in program.steps:
+            if step.update is not None:
+                numbers, group = step.update
+                guards.cells[id(group)] = numbers.keys
+
+    def fits(self, arguments: tuple[Tensor, ...]) -> bool:
+        """Whether, for all that can be seen, a call made now does what was recorded."""
+        effects = self.program.effects
+        if self.guards.difference() is not None or not all(g.check() for g in self.outside):
+            return False
+        if any(arguments[i] is not t for i, t in effects.fixed):
+            return False
+        for i, j, distance, same in effects.relations:
+            a, b = _look.memory_of(arguments[i]), _look.memory_of(arguments[j])
+            if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
+                return False
+        leaves = [x.tensor for x in effects.leaves]
+        owners = [arguments[x.number] if isinstance(x, _plans.Argument) else x for x in leaves]
+        if len({id(t) for t in owners}) != len(owners):
+            return False
+        for leaf in effects.leaves:
+            t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _plans.Argument) else leaf.tensor
+            if leaf.entry is not None and (t.grad is not None) != leaf.entry:
+                return False
+        return True
+
+
+class Signature:
+    """Calls with arguments of one form: their programs, and why there is none."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.pending: list[Pending] = []
+        self.recordings = 0
+        self.failures = 0
+        self.eager: str | None = None
+        self.unfit: Unfit | None = None  # the next call is watched, to name the line
+
+
+def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
+    """The form of an argument: equal for arguments that one program can serve."""
+    if isinstance(o, Tensor):
+        tensors.append(o)
+        return (type(o), *_look.layout_of(o))
+    if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
+        return type(o), repr(o) if isinstance(o, float) else o
+    if type(o) in (tuple, list):
+        return type(o), *[flatten(x, tensors, others) for x in o]
+    if type(o) is dict:
+        return dict, *[(type(k), k, flatten(v, tensors, others)) for k, v in o.items()]
+    others.append(o)
+    return "object", id(o)
+
+
+def modes() -> tuple[Any, ...]:
+    return (
+        _tensor.is_grad_enabled(),
+        _tensor.is_inference_mode_enabled(),
+        _default_dtype.get_default_dtype(),
+    )
+
+
+def form_of(t: Tensor) -> Any:
+    """Layout of a tensor and, where it has one, its history."""
+    layout = _look.layout_of(t)
+    return layout, -1 if layout[4] else _look.record_of(t)
+
+
+def mentions(form: Any, number: int) -> bool:
+    """Whether a form has the object with this identity in it."""
+    if not isinstance(form, tuple):
+        return False
+    return form == ("object", number) or any(mentions(part, number) for part in form)

@@ -1,0 +1,124 @@
+"""`tapegrad.compile`, and what it makes of a module."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ..nn import Module
+from .compiled import CompiledFunction
+from .entries import Counters
+from .inspecting import Table
+from .planning import MemoryPlan
+
+__all__ = ["CompiledModule", "compile"]
+
+
+def compile(
+    model: Callable[..., Any] | None = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: Any = "replay",
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+    check: bool = False,
+) -> Any:
+    """Records what a function or a module does and from then on replays it as one native call.
+
+    Everything is recorded: forward, `backward()`, `optimizer.step()`, `zero_grad()`, clipping, random numbers,
+    in-place changes. The first two calls run as usual and must do the same; later ones with arguments of the same
+    shapes, strides, dtypes and modes run without Python, to the same bits. Parameters, gradients, optimizer state
+    and generators are the ordinary ones, so compiled and uncompiled steps can alternate.
+
+    Looked at before each replay: the arguments, the modes, closure cells and globals that the function names,
+    attributes of the modules, optimizers and containers they lead to, the tensors that are used. If something is
+    different, another program is recorded. Hyperparameters of the optimizers here are read anew each time. What
+    cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
+    to call) makes the function run eagerly, with one warning that names the line. What cannot be seen (a time
+    that is read, a file that is written, something printed) happens while recording only: it is a constant of
+    the program.
+
+    `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
+    instead of the warning. With `check`, every replay is compared with an eager run from the same state:
+    RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
+    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing. The result
+    has `counters`, `table(...)` and `memory(...)`.
+
+    TypeError if `model` cannot be called.
+
+    >>> import tapegrad as torch
+    >>> w = torch.tensor([1.0], requires_grad=True)
+    >>> optimizer = torch.optim.SGD([w], lr=0.1)
+    >>> @torch.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = (w * x).sum()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> losses = [step(torch.ones(1)).item() for _ in range(4)]
+    >>> [round(x, 4) for x in losses]
+    [1.0, 0.9, 0.8, 0.7]
+    >>> step.counters.replayed
+    2
+    """
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
+            disable=disable, check=check,
+        )  # fmt: skip
+    if disable:
+        return model
+    if not callable(model):
+        raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
+    if isinstance(model, Module):
+        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph))
+    return CompiledFunction(model, check=check, fullgraph=fullgraph)
+
+
+class CompiledModule(Module):
+    """A module whose calls are recorded and replayed; everything else is the module's own.
+
+    As with PyTorch, `_orig_mod` is that module, and names in `state_dict` begin with it.
+    """
+
+    def __init__(self, module: Module, call: CompiledFunction) -> None:
+        super().__init__()
+        self._orig_mod = module
+        object.__setattr__(self, "_compiled", call)
+        self.training = module.training
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> CompiledModule:
+        super().train(mode)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("_orig_mod"), name)
+
+    @property
+    def counters(self) -> Counters:
+        """See `CompiledFunction.counters`."""
+        counters: Counters = self._compiled.counters
+        return counters
+
+    def memory(self, *args: Any, **kwargs: Any) -> MemoryPlan:
+        """See `CompiledFunction.memory`."""
+        found: MemoryPlan = self._compiled.memory(*args, **kwargs)
+        return found
+
+    def table(self, *args: Any, runs: int = 20, **kwargs: Any) -> Table:
+        """See `CompiledFunction.table`."""
+        found: Table = self._compiled.table(*args, runs=runs, **kwargs)
+        return found

@@ -1,0 +1,340 @@
+"""What is reached from a function: closure cells, globals and attributes that its code names, modules, containers."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import random
+import sys
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._tensor import Tensor
+from ._guards import View
+
+__all__ = ["Reach"]
+
+PLAIN = (int, float, complex, str, bytes, bool, type(None))
+MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
+MOST_BYTES = 1 << 20  # of a NumPy array
+DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))
+LIBRARY = __name__.split(".")[0]
+
+
+class Reach:
+    """Everything reached from a function and its arguments that are not tensors.
+
+    Dicts, lists and closure cells are taken whole; of objects, classes and modules only what the code that was
+    reached names, since nothing else of them can matter (code that asks for attributes by computed names makes
+    it everything).
+    """
+
+    def __init__(self) -> None:
+        self.containers: list[Any] = []
+        self.paths: list[str] = []
+        self.contents: list[tuple[str, Callable[[], Any]]] = []  # what must be compared by value
+        self.tensors: dict[int, tuple[Tensor, str]] = {}
+        self.groups: dict[int, Any] = {}  # id of a parameter group -> its optimizer
+        self.objects: list[Any] = []
+        self.refused: list[str] = []  # why what was reached cannot be guarded
+        self.names: set[str] = set()
+        self._everything = False
+        self._named: list[Named] = []
+        self._seen: set[int] = set()
+        self._pending: list[tuple[Any, str]] = []
+
+    def add(self, root: Any, path: str) -> None:
+        """Walks from `root`, which users know under the name `path`."""
+        self._pending.append((root, path))
+        looked = -1
+        while self._pending or looked != len(self.names):
+            while self._pending:
+                self._visit(*self._pending.pop())
+            looked = len(self.names)
+            for named in self._named:
+                self._pending += named.look(self.names, self._everything)
+
+    def finish(self) -> None:
+        """Makes the views of what was taken by name."""
+        for named in self._named:
+            for view, path in named.views():
+                self._keep(view, path)
+        self._named.clear()
+
+    def _visit(self, o: Any, name: str) -> None:
+        if isinstance(o, PLAIN) or id(o) in self._seen:
+            return
+        self._seen.add(id(o))
+        self.objects.append(o)
+        if isinstance(o, Tensor):
+            self.tensors[id(o)] = (o, name)
+            return
+        self._pending.extend(self._into(o, name))
+
+    def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
+        if isinstance(o, types.FunctionType):
+            return self._function(o, name)
+        if isinstance(o, types.MethodType):
+            return [(o.__self__, name.rpartition(".")[0] or name), (o.__func__, name)]
+        if isinstance(o, types.BuiltinFunctionType):
+            owner = o.__self__
+            return [] if owner is None or isinstance(owner, types.ModuleType) else [(owner, name)]
+        if isinstance(o, functools.partial):
+            return [(o.func, name), (o.args, name), (o.keywords, name)]
+        if isinstance(o, (staticmethod, classmethod)):
+            return [(o.__func__, name)]
+        if isinstance(o, property):
+            return [(f, name) for f in (o.fget, o.fset) if f is not None]
+        if isinstance(o, types.CellType):
+            self._keep(o, name)
+            try:
+                return [(o.cell_contents, name)]
+            except ValueError:
+                return []
+        if isinstance(o, dict):
+            if len(o) > MOST_ENTRIES:
+                self.refused.append(f"{name} has too many entries to look at in each call")
+                return []
+            self._keep(o, name)
+            return [(v, f"{name}[{shown(k)}]") for k, v in o.items()]
+        if isinstance(o, list):
+            if len(o) > MOST_ENTRIES:
+                self.refused.append(f"{name} has too many entries to look at in each call")
+                return []
+            self._keep(o, name)
+            return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
+        if isinstance(o, (tuple, set, frozenset, collections.deque)):
+            if len(o) > MOST_ENTRIES and not isinstance(o, frozenset):
+                self.refused.append(f"{name} has too many entries to look at in each call")
+                return []
+            if isinstance(o, (set, collections.deque)):
+                self.contents.append((name, lambda: [id(x) for x in o]))
+            return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
+        if isinstance(o, types.ModuleType):
+            if not library_module(o.__name__):
+                self._named.append(Named(o, o.__name__.rpartition(".")[2], [vars(o)]))
+            return []
+        if isinstance(o, type):
+            return self._class(o, name)
+        return self._object(o, name)
+
+    def _object(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
+        state = state_of(o)
+        if getattr(o, "nbytes", 0) > MOST_BYTES and state is not None:
+            self.refused.append(f"{name} has too many bytes to look at in each call")
+            return []
+        if isinstance(o, weakref.ref):
+            self.contents.append((name, lambda: id(o())))
+            return [(o(), name)]
+        if state is not None:
+            self.contents.append((name, state))
+            return []
+        if hasattr(type(o), "__next__"):
+            self.refused.append(f"what {name} gives next cannot be foreseen (an iterator)")
+            return []
+        if type(o).__module__.startswith(f"{LIBRARY}.replay"):  # a compiled function
+            return [(o.fn, name)] if hasattr(o, "fn") else []
+        inner = getattr(o, "__dict__", None)
+        if not isinstance(inner, dict):
+            inner = None
+        if type(o).__module__ == "builtins":
+            return []
+        kind = type(o)
+        home = (kind.__module__ or "").partition(".")[0]
+        module = inner is not None and "_parameters" in inner and "_modules" in inner
+        if inner is not None and (
+            home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
+        ):
+            return self._whole(inner, name)
+        found: list[tuple[Any, str]] = [(kind, kind.__name__)]
+        derived = any(of_library_type(c) for c in kind.__mro__[:-1])
+        if inner is not None and "_parameters" not in inner and derived and home not in sys.stdlib_module_names:
+            # A library's class below the user's reads what it likes.
+            return [*found, *self._whole(inner, name)]
+        inherits = module and any(of_library_type(c) for c in kind.__mro__[:-2] if c.__name__ != "Module")
+        if inherits:
+            return [*found, *self._whole(inner or {}, name)]
+        if module:
+            assert inner is not None
+            own = {k for k in inner if k.startswith("_") or k == "training"}
+            self._keep(View(inner, tuple(sorted(own))), name)
+            for key in own:
+                found += self._attribute(key, inner[key], name)
+        self._named.append(Named(o, name, [inner] if inner is not None else [], skip=module))
+        return found
+
+    def _class(self, kind: type, name: str) -> list[tuple[Any, str]]:
+        found: list[tuple[Any, str]] = []
+        if of_library_type(kind):
+            return found
+        self._named.append(Named(kind, kind.__name__, [vars(kind)]))
+        for key, value in vars(kind).items():  # operators and protocols are called without being named
+            if key.startswith("__") and key.endswith("__") and isinstance(value, types.FunctionType):
+                found.append((value, f"{kind.__name__}.{key}"))
+        return found + [(base, base.__name__) for base in kind.__bases__]
+
+    def _whole(self, inner: dict[str, Any], name: str) -> list[tuple[Any, str]]:
+        """All entries of an object's dict."""
+        groups = inner.get("param_groups")
+        for group in groups if isinstance(groups, list) else ():
+            self.groups[id(group)] = inner
+        self._keep(inner, name)
+        return [found for key, value in inner.items() for found in self._attribute(key, value, name)]
+
+    def _attribute(self, key: str, value: Any, name: str) -> list[tuple[Any, str]]:
+        if key == "_non_persistent_buffers_set":  # for state_dict alone
+            return []
+        if key in ("_parameters", "_buffers", "_modules") and isinstance(value, dict):
+            self._seen.add(id(value))
+            self._keep(value, name)
+            return [(v, f"{name}.{k}") for k, v in value.items()]
+        return [(value, f"{name}.{key}")]
+
+    def _function(self, f: types.FunctionType, name: str) -> list[tuple[Any, str]]:
+        found: list[tuple[Any, str]] = []
+        library = of_library(f)
+        for cell_name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            found.append((cell, f"{name}.{cell_name}" if library else cell_name))
+        for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+            found.append((default, name))
+        if library:
+            return found
+        names: set[str] = set()
+        for code in codes_of(f.__code__):
+            names.update(code.co_names)
+            self.names.update(code.co_names)
+            self.names.update(strings_of(code.co_consts))
+        if names & DYNAMIC:
+            self._everything = True
+        used = sorted(n for n in names if n in f.__globals__)
+        found += [(f.__globals__[n], n) for n in used]
+        for n in names - set(used):  # imported by the code itself
+            if n in sys.modules:
+                found.append((sys.modules[n], n))
+        if used:
+            self._keep(View(f.__globals__, tuple(used)), "")
+        self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
+        if f.__dict__:
+            self._named.append(Named(f, name, [f.__dict__]))
+        return found
+
+    def _keep(self, container: Any, name: str) -> None:
+        self.containers.append(container)
+        self.paths.append(name)
+
+
+class Named:
+    """An object, class or module of which only named attributes matter."""
+
+    def __init__(self, owner: Any, path: str, namespaces: list[Any], *, skip: bool = False) -> None:
+        self.owner = owner
+        self.path = path
+        self.namespaces = namespaces
+        self.skip = skip  # a module's own entries are guarded already
+        self.slots = frozenset(
+            s for c in type(owner).__mro__ for s in slots_of(c) if not isinstance(owner, (type, types.ModuleType))
+        )
+        self.taken: set[str] = set()
+        self.absent: set[str] = set()
+
+    def look(self, names: set[str], everything: bool) -> list[tuple[Any, str]]:
+        """What is newly taken, given all names that code uses."""
+        found = []
+        instance = not isinstance(self.owner, (type, types.ModuleType))
+        for space in self.namespaces:
+            wanted = [n for n in space if n in names or (everything and instance)]
+            for n in wanted:
+                if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
+                    continue
+                self.taken.add(n)
+                self.absent.discard(n)
+                found.append((space[n], f"{self.path}.{n}"))
+            if instance:  # a class attribute that the instance may come to hide
+                self.absent.update(
+                    n for n in names if n not in space and n not in self.slots and in_class(self.owner, n)
+                )
+        for n in self.slots:
+            if (n in names or everything) and n not in self.taken:
+                self.taken.add(n)
+                found.append((getattr(self.owner, n, None), f"{self.path}.{n}"))
+        return found
+
+    def views(self) -> Iterable[tuple[Any, str]]:
+        """Views of what was taken, with the path that goes before a name."""
+        for space in self.namespaces:
+            names = sorted((n for n in self.taken | self.absent if n not in self.slots), key=str)
+            if names:
+                yield View(space, tuple(names)), self.path
+        slots = sorted(self.taken & self.slots)
+        if slots:
+            yield View({}, tuple(slots), self.owner), self.path
+
+
+def slots_of(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    found = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(s for s in found if s not in ("__dict__", "__weakref__"))
+
+
+def in_class(o: Any, name: str) -> bool:
+    return any(name in vars(c) for c in type(o).__mro__ if c.__module__ != "builtins")
+
+
+def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:
+    """Constants that may be an attribute's name."""
+    for c in constants:
+        if isinstance(c, str) and c.isidentifier():
+            yield c
+        elif isinstance(c, (tuple, frozenset)):
+            yield from strings_of(tuple(c))
+
+
+def state_of(o: Any) -> Callable[[], Any] | None:
+    """A function that gives what an object without a dict holds, where that can be compared."""
+    numpy = sys.modules["numpy"]
+    if isinstance(o, numpy.ndarray):
+        if o.dtype.hasobject:
+            return lambda: [id(x) for x in o.flat]
+        return lambda: (o.shape, o.tobytes())
+    if isinstance(o, (bytearray, memoryview)) or type(o).__module__ == "array":
+        return lambda: bytes(o)
+    if isinstance(o, random.Random):
+        return o.getstate
+    if isinstance(o, numpy.random.Generator):
+        return lambda: repr(o.bit_generator.state)
+    if isinstance(o, numpy.random.RandomState):
+        return lambda: repr(o.get_state())
+    return None
+
+
+def codes_of(code: types.CodeType) -> list[types.CodeType]:
+    """A code object and those of the functions defined in it."""
+    found = [code]
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType):
+            found += codes_of(c)
+    return found
+
+
+@functools.cache
+def library_module(name: str | None) -> bool:
+    """Whether a module is tapegrad's, or the standard library's or another installed package's."""
+    top = (name or "").partition(".")[0]
+    if top == LIBRARY or (top in sys.stdlib_module_names and top != "__main__"):
+        return True
+    return "site-packages" in str(getattr(sys.modules.get(name or ""), "__file__", None) or "")
+
+
+def of_library(f: types.FunctionType) -> bool:
+    return library_module(f.__module__) or "site-packages" in f.__code__.co_filename
+
+
+def of_library_type(kind: type) -> bool:
+    return library_module(kind.__module__)
+
+
+def shown(key: Any) -> str:
+    """A key in a name; optimizer state has parameters as keys, which would be printed with all their numbers."""
+    return repr(key) if isinstance(key, (str, bytes, int, float)) else type(key).__name__
