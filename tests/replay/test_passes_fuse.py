@@ -47,9 +47,7 @@ def fused_steps(compiled: Any) -> list[Any]:
     return [s for s in entry.program.steps if s.name.startswith("fused")]
 
 
-def check(
-    fn: Callable[..., Any], make: Callable[[], list[Any]], threads: tuple[int, ...] = (1, 2), replays: int = 2
-) -> Any:
+def check(fn: Callable[..., Any], make: Callable[[], list[Any]], threads: tuple[int, ...] = (1, 2)) -> Any:
     """Eager and compiled calls on equal inputs, four in a row, leave equal bits behind; returns the compiled one."""
     eager, other = make(), make()
     compiled = compile(lambda *a: fn(*a), fullgraph=True)
@@ -63,7 +61,7 @@ def check(
         assert got == expected, f"call {k}"
         assert [bits(t) for t in eager] == [bits(t) for t in other]
         assert [t._version for t in eager] == [t._version for t in other]
-    assert compiled.counters.replayed >= replays
+    assert compiled.counters.replayed >= 2
     return compiled
 
 
@@ -162,9 +160,7 @@ def build(graph: tuple[Any, ...]) -> tuple[Callable[..., Any], Callable[[], list
 @SIMPLE
 @given(graphs())
 def test_random_graphs(graph: tuple[Any, ...]) -> None:
-    *_, keep, backward = graph
-    # Gradients that accumulate: whether a program serves a call depends on where small gradients lie.
-    check(*build(graph), replays=0 if keep and backward else 2)
+    check(*build(graph))
 
 
 # ---------------------------------------------------------------- cases by hand
