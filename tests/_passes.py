@@ -12,8 +12,8 @@ from tapegrad.dtypes import float32
 from tapegrad.ops.registry import BY_NAME, kernel
 from tapegrad.replay import layout
 from tapegrad.replay.effects import Effects
+from tapegrad.replay.logged_steps import copy_step
 from tapegrad.replay.program import INSIDE, OUTSIDE, Operand, Program, Step
-from tapegrad.replay.recording import copy_step
 
 F = torch.nn.functional
 DT = float32.index

@@ -42,21 +42,24 @@ DOORS = {"native", "cuda"}  # the only packages that may import Numba and llvmli
 # a limit of their own.
 FILE_LIMIT = 400
 LARGER = {
-    "tape/_storage.pyx": 520,  # slabs and large blocks share the class table and the counts
+    "tape/_storage.pyx": 540,  # slabs and large blocks share the class table and the counts
     # The class, with what it does by itself in C: its memory, its history, its table of operators.
-    "_tensor.pyx": 1235,
+    "_tensor.pyx": 1280,
     "_views.pyx": 500,
     # Plans, the recorder, and the two ways to it.
-    "_structured.pyx": 450,
-    "autograd/_engine.pyx": 660,
+    "_structured.pyx": 480,
+    "_pointwise.pyx": 420,
+    "autograd/_engine.pyx": 680,
+    # One class: what a run does before, in and after the native loop.
+    "replay/_machine.pyx": 560,
     # A family each: its formulas or kernels, and their declarations right behind them.
     "ops/indexing_kernels.py": 500,
     "ops/reduction.py": 500,
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
-    "ops/loops.py": 470,
+    "ops/loops.py": 480,
     "tape/sweep.py": 510,
 }
-PACKAGE_LIMIT = 26_500  # the whole spine, its docstrings and declarations included
+PACKAGE_LIMIT = 34_500  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -58,9 +58,13 @@ def check_eager(function, match, *, mark="# here", calls=6, args=(), at=None):
     assert f.counters.replayed == 0, f.counters
     assert f.counters.eager >= 1, f.counters
     g = compile(function, fullgraph=True)
-    with pytest.raises(RuntimeError, match=match):
+
+    def call_often() -> None:
         for _ in range(calls):
             g(*args)
+
+    with pytest.raises(RuntimeError, match=match):
+        call_often()
 
 
 # ---------------------------------------------------------------- values that Python reads
@@ -150,7 +154,8 @@ def data_set(x):
 @pytest.mark.parametrize(
     "function",
     [
-        branch, item, as_float, as_int, as_bool, as_index, to_list, to_numpy, printing, length, nonzero, masked, formatted,
+        branch, item, as_float, as_int, as_bool, as_index, to_list, to_numpy, printing, length, nonzero,
+        masked, formatted,
         contained, compared, close, maximum_of_python, shared_with_numpy, data_set,
     ],
     ids=lambda f: f.__name__,
@@ -255,8 +260,9 @@ def test_random_numbers_are_those_of_eager_code():
 # ---------------------------------------------------------------- what the code reaches
 
 
-def seen(make, change, *, calls=3, replays=True, args=(X(),)):
+def seen(make, change, *, calls=3, replays=True, args=None):
     """After `change` the results are right, and soon replayed again."""
+    args = (X(),) if args is None else args
     t = Twins(make)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore" if not replays else "error")
@@ -345,7 +351,8 @@ def to_double_and_back(w, k):
 @pytest.mark.parametrize(
     "change",
     [
-        replace_layer, add_layer, swap_activation, remove_bias, new_parameter, other_shape, new_data, grown_data, freeze,
+        replace_layer, add_layer, swap_activation, remove_bias, new_parameter, other_shape, new_data,
+        grown_data, freeze,
         attribute, forward_hook, pre_hook, method, to_double_and_back,
     ],
     ids=lambda f: f.__name__,
@@ -659,7 +666,10 @@ def keeps_an_iterator(w, x):
 
 @pytest.mark.parametrize(
     "function",
-    [adds_history, history_into_state, requires_gradient, toggles, leaves_a_mode, leaves_a_dtype, returns_a_module, keeps_an_iterator],
+    [
+        adds_history, history_into_state, requires_gradient, toggles, leaves_a_mode, leaves_a_dtype,
+        returns_a_module, keeps_an_iterator,
+    ],
     ids=lambda f: f.__name__,
 )  # fmt: skip
 def test_other_changes_inside(function):

@@ -50,7 +50,8 @@ VIEWS = [
 ]  # fmt: skip
 JOIN = [
     lambda a, b: torch.cat([a.reshape(-1), b.reshape(-1)]), lambda a, b: torch.stack([a, a]) if a.ndim < 3 else a,
-    lambda a, b: torch.cat([a, a * 2], -1) if a.ndim else a, lambda a, b: torch.cat([a, b.new_ones(a.shape)]) if a.ndim else a,
+    lambda a, b: torch.cat([a, a * 2], -1) if a.ndim else a,
+    lambda a, b: torch.cat([a, b.new_ones(a.shape)]) if a.ndim else a,
 ]  # fmt: skip
 INPLACE = [
     lambda v, o: v.mul_(0.5), lambda v, o: v.add_(1.0), lambda v, o: v.add_(o), lambda v, o: v.mul_(o),
@@ -113,8 +114,10 @@ def instruction(w, code, values, given):
             return flat_a
         places = torch.tensor([0, -1, i % len(flat_a), 0])
         return [
-            lambda: flat_a[places], lambda: flat_a.index_select(0, torch.tensor([0, 0])), lambda: flat_a.gather(0, torch.tensor([0])),
-            lambda: a.masked_fill(a > 0, 0.25), lambda: a.tril() if a.ndim == 2 else a, lambda: flat_a[flat_a.argmax()[None]],
+            lambda: flat_a[places], lambda: flat_a.index_select(0, torch.tensor([0, 0])),
+            lambda: flat_a.gather(0, torch.tensor([0])),
+            lambda: a.masked_fill(a > 0, 0.25), lambda: a.tril() if a.ndim == 2 else a,
+            lambda: flat_a[flat_a.argmax()[None]],
             lambda: torch.zeros(3).scatter_add(0, torch.tensor([2, 0]), flat_a[torch.tensor([0, 0])]),
         ][which % 7]()  # fmt: skip
     if kind == "inplace":
@@ -130,8 +133,10 @@ def instruction(w, code, values, given):
         return INPLACE[which % len(INPLACE)](a, b.detach().sum())
     if kind == "random":
         return [
-            lambda: F.dropout(a, 0.4, w.layers[0].training), lambda: a + torch.randn(a.shape) * 0.1, lambda: a * torch.rand_like(a),
-            lambda: a + torch.randn(a.shape, generator=w.generator), lambda: a * torch.bernoulli(torch.full_like(a, 0.5)),
+            lambda: F.dropout(a, 0.4, w.layers[0].training), lambda: a + torch.randn(a.shape) * 0.1,
+            lambda: a * torch.rand_like(a),
+            lambda: a + torch.randn(a.shape, generator=w.generator),
+            lambda: a * torch.bernoulli(torch.full_like(a, 0.5)),
             lambda: a.reshape(-1)[torch.randperm(a.numel())],
         ][which % 6]()  # fmt: skip
     if kind == "state":
@@ -203,7 +208,8 @@ def make(program):
         layers = torch.nn.ModuleList([torch.nn.Linear(4, 3), torch.nn.Linear(3, 4), torch.nn.Linear(4, 4, bias=True)])
         parameters = list(layers.parameters())
         optimizer = [
-            lambda: torch.optim.SGD(parameters, lr=0.1), lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
+            lambda: torch.optim.SGD(parameters, lr=0.1),
+            lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
             lambda: torch.optim.Adam(parameters, lr=0.01), lambda: torch.optim.AdamW(parameters, lr=0.01, amsgrad=True),
             lambda: torch.optim.SGD(parameters, lr=0.1, momentum=0.5, dampening=0.1, weight_decay=0.01),
         ][program.optimizer % 5]()  # fmt: skip
@@ -229,7 +235,8 @@ programs = st.builds(
     optimizer=number, result=number,
 )  # fmt: skip
 EVENTS = ["same"] * 8 + [
-    "rows", "rows", "lr", "lr", "eager", "clear", "clear", "seed", "mode", "strided", "state", "parameter", "history", "leaf",
+    "rows", "rows", "lr", "lr", "eager", "clear", "clear", "seed", "mode", "strided", "state", "parameter",
+    "history", "leaf",
     "outside", "nograd", "one", "reload", "freeze", "alias", "own", "grown", "option", "inference", "momentum",
 ]  # fmt: skip
 events = st.lists(st.tuples(st.sampled_from(EVENTS), number), min_size=4, max_size=14)

@@ -413,7 +413,6 @@ cdef class Machine:
     cdef object finish(self, tuple arguments):
         cdef int64_t k, n = len(self.leaves)
         cdef list records = None
-        cdef Tensor leaf
         if self.stamps:
             records = self.stamp(arguments)
         try:
