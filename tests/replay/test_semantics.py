@@ -858,3 +858,47 @@ def test_small_functions(step, argument, outside):
     t = Twins(make)
     t.settle(argument, outside=outside)
     t.replays(4, argument, outside=outside)
+
+
+class OwnsItsBatches:
+    """Its batches are reached through the object and given as arguments."""
+
+    def __init__(self, *, reads_its_own: bool) -> None:
+        torch.manual_seed(0)
+        self.batches = [torch.randn(4, 3) for _ in range(5)]
+        self.weight = torch.nn.Parameter(torch.ones(3))
+        self.optimizer = torch.optim.SGD([self.weight], lr=0.1)
+        self.reads_its_own = reads_its_own
+
+    def step(self, x):
+        self.optimizer.zero_grad()
+        own = self.batches[0] if self.reads_its_own else x
+        loss = (self.weight * x + own).square().mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+@pytest.mark.parametrize("reads_its_own", [False, True])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [0, 0, 0, 1, 1, 2, 0], [1, 1, 1, 0, 0, 2]])
+def test_batches_that_the_function_reaches_too(reads_its_own, order):
+    eager, own = OwnsItsBatches(reads_its_own=reads_its_own), OwnsItsBatches(reads_its_own=reads_its_own)
+    step = compile(own.step)
+    for i in order * 3:
+        assert torch.equal(eager.step(eager.batches[i]), step(own.batches[i]))
+        assert torch.equal(eager.weight, own.weight)
+    assert step.counters.eager == 0
+    assert step.counters.replayed >= len(order)
+
+
+def test_a_batch_of_its_own_that_is_written():
+    data = [torch.zeros(3) for _ in range(4)]
+
+    def count(x):
+        x.add_(1)
+        return data[0] + data[1]
+
+    f = compile(count)
+    for k in range(12):
+        f(data[k % 4])
+    assert [x[0].item() for x in data] == [3.0] * 4

@@ -63,8 +63,16 @@ class Memory:
 class Addresses:
     """Whose memory each address of a capture is; the first floor of `recording.Reader`."""
 
-    def __init__(self, capture: Capture, arguments: Sequence[Tensor], known: Iterable[Tensor], result: Any) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        arguments: Sequence[Tensor],
+        known: Iterable[Tensor],
+        result: Any,
+        strict: bool = False,
+    ) -> None:
         self.capture = capture
+        self.strict = strict  # an argument that is reached in another way too is that very tensor
         self.arguments = tuple(arguments)
         self.known = {id(t): t for t in known}
         self.result = result
@@ -80,6 +88,7 @@ class Addresses:
         self.made_of: dict[int, Made] = {}
         self.seen: set[int] = set()  # tensors that the caller gets
         self.fixed_arguments: set[int] = set()
+        self.doubtful: list[int] = []  # arguments whose memory is reached in another way too, and only read
         # Arguments i, j of one memory: bytes between them, whether they are one object.
         self.relations: list[tuple[int, int, int, bool]] = []
         self.guarded: dict[int, Tensor] = {}
@@ -148,7 +157,10 @@ class Addresses:
         lent = set()
         for i, t in enumerate(self.arguments):
             _, start, _, first, end = _look.memory_of(t)
-            if start in owned:
+            if start in owned and not self.strict and not t.requires_grad:
+                # One of the function's own batches, say. Two recordings with different ones tell which is meant.
+                self.doubtful.append(i)
+            elif start in owned:
                 # The same memory as a parameter's, say: right for this very memory only.
                 self.fixed_arguments.add(i)
                 self.guarded[id(t)] = t
@@ -160,6 +172,7 @@ class Addresses:
                     self.relations.append((j, i, first - _look.memory_of(other)[3], other is t))
             if end > first or not any(first == lo for lo, _, _ in self.lent.ranges):
                 self._lend(first, max(end, first + 1), i)
+        doubtful = {id(self.arguments[i]) for i in self.doubtful}
         for t in (*self.known.values(), *self.from_outside):
             start = _look.memory_of(t)[1]
             if id(t) in held or start in held or (start in lent and id(t) not in self.known):
@@ -167,7 +180,7 @@ class Addresses:
             if id(t) not in self.known and start in owned and t._base is not None:
                 continue
             self._add_outside(t)
-            if id(t) in self.capture.outside:
+            if id(t) in self.capture.outside and id(t) not in doubtful:
                 self.guarded[id(t)] = t
 
     def _lend(self, first: int, end: int, i: int) -> None:

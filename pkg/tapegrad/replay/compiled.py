@@ -322,6 +322,10 @@ class CompiledFunction(Caller):
             signature.pending.append(Pending(program, guards))
             del signature.pending[:-MOST_PROGRAMS]
             return
+        # An argument that the function reaches in another way too, the same in both recordings: nothing has shown
+        # which of the two it reads.
+        before = dict(confirmed.program.effects.doubtful)
+        program.effects.fixed += tuple((i, t) for i, t in program.effects.doubtful if before.get(i) is t)
         signature.failures = self._fruitless = 0
         signature.entries.insert(0, Entry(run_passes(program), program, guards))
         del signature.entries[MOST_PROGRAMS:]

@@ -59,4 +59,5 @@ class Effects:
     fixed_arguments: frozenset[int]
     generators: list[Any] = field(default_factory=list)
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
+    doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

@@ -71,10 +71,26 @@ class Reader(StepReader):
         self._leaves()
         self._lay_out_memory()
         steps = self._steps()
+        if self.doubtful and self._writes_doubtful(steps):
+            return Reader(capture, self.arguments, self.known.values(), self.result, strict=True).read()
         effects = self._effects(steps)
         program = Program(self.buffers, steps, set(), effects)
         self._check_reads(program)
         return program
+
+    def _writes_doubtful(self, steps: list[Step]) -> bool:
+        """Whether memory of an argument that is reached in another way too is written."""
+        ranges = [_look.memory_of(self.arguments[i])[1:3] for i in self.doubtful]
+        for step in steps:
+            for number in step.written_buffers():
+                b = self.buffers[number]
+                if b.kind == ARGUMENT and b.source in self.doubtful:
+                    return True
+                if b.kind == OUTSIDE:
+                    _, start, nbytes, _, _ = _look.memory_of(b.source)
+                    if any(start < lo + n and lo < start + nbytes for lo, n in ranges):
+                        return True
+        return False
 
     # ---------------------------------------------------------------- memory
 
@@ -137,6 +153,7 @@ class Reader(StepReader):
             versions=self._versions(steps),
             fresh_versions={b.number: alive[b.storage][1] for b in self.buffers.values() if b.kind == FRESH},
             fixed_arguments=frozenset(self.fixed_arguments),
+            doubtful=tuple((i, self.arguments[i]) for i in self.doubtful),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
             relations=tuple(self.relations),
             generators=list({id(g): g for _, g in capture.generators}.values()),
