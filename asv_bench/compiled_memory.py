@@ -71,17 +71,10 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         for _ in range(3):
             step(x, t)
         return {"peak": torch.memory_stats()["peak_bytes"], "seconds": fastest(step, x, t, args.repeat)}
-    from tapegrad.replay import compiled, passes
     from tapegrad.replay.planning import plan_memory
     from tapegrad.tape import _storage
 
-    def fitting(program: Any) -> Any:
-        plan = plan_memory(program)
-        return passes.run_passes(program, int(args.limit) - (plan.total - plan.peak))
-
-    if args.limit:
-        compiled.run_passes = fitting
-    f = torch.compile(step, fullgraph=True)
+    f = torch.compile(step, fullgraph=True, options={"memory_limit": int(args.limit)} if args.limit else None)
     while program_of(f) is None:
         f(x, t)
     plan = plan_memory(program_of(f))

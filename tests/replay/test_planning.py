@@ -119,13 +119,11 @@ def test_values_computed_again_fit_a_limit_and_have_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("limit", [0.9, 0.65, 0.0])
-def test_a_step_within_a_limit(limit: float, monkeypatch: Any) -> None:
-    from tapegrad.replay import compiled as module
-
+def test_a_step_within_a_limit(limit: float) -> None:
     eager, replayed = Work(), Work()
-    plain = plan_memory(entry_of(compiled(Work())).program).peak
-    monkeypatch.setattr(module, "run_passes", lambda p: run_passes(p, int(limit * plain)))
-    f = compiled(replayed)
+    plan = plan_memory(entry_of(compiled(Work())).program)
+    plain = plan.peak
+    f = torch.compile(replayed.step, options={"memory_limit": int(limit * plain) + plan.total - plan.peak})
     while f.counters.replayed < 3:
         f(replayed.x, replayed.t)
     for _ in range(f.counters.recorded + f.counters.replayed):

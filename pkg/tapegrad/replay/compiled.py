@@ -38,11 +38,14 @@ MOST_FAILURES = 4  # recordings one after the other that led to no program
 class CompiledFunction(Caller):
     """A function that is recorded and replayed; made by `compile`."""
 
-    def __init__(self, fn: Callable[..., Any], *, check: bool, fullgraph: bool) -> None:
+    def __init__(
+        self, fn: Callable[..., Any], *, check: bool, fullgraph: bool, limit: int | None = None
+    ) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.check = check
         self.fullgraph = fullgraph
+        self.limit = limit  # bytes that a run may hold together with what it works on
         self._counters = Counters()
         self._signatures: dict[Any, Signature] = {}
         self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
@@ -327,7 +330,11 @@ class CompiledFunction(Caller):
         before = dict(confirmed.program.effects.doubtful)
         program.effects.fixed += tuple((i, t) for i, t in program.effects.doubtful if before.get(i) is t)
         signature.failures = self._fruitless = 0
-        signature.entries.insert(0, Entry(run_passes(program), program, guards))
+        limit = None
+        if self.limit is not None:
+            plan = plan_memory(program)
+            limit = max(self.limit - (plan.total - plan.peak), 0)
+        signature.entries.insert(0, Entry(run_passes(program, limit), program, guards))
         del signature.entries[MOST_PROGRAMS:]
 
 

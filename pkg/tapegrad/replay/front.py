@@ -44,10 +44,12 @@ def compile(
     `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
     instead of the warning. With `check`, every replay is compared with an eager run from the same state:
     RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
-    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing. The result
-    has `counters`, `table(...)` and `memory(...)`.
+    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing, but for the
+    option `memory_limit`: bytes that a run may hold together with the tensors it works on. Values are then
+    computed again instead of kept until that is met, or as far as it goes. The result has `counters`,
+    `table(...)` and `memory(...)`.
 
-    TypeError if `model` cannot be called.
+    TypeError if `model` cannot be called, ValueError for a memory limit that is not a number of bytes.
 
     >>> import tapegrad as torch
     >>> w = torch.tensor([1.0], requires_grad=True)
@@ -74,9 +76,12 @@ def compile(
         return model
     if not callable(model):
         raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
+    limit = (options or {}).get("memory_limit")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise ValueError(f"the option memory_limit is a number of bytes, not {limit!r}")
     if isinstance(model, Module):
-        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph))
-    return CompiledFunction(model, check=check, fullgraph=fullgraph)
+        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph, limit=limit))
+    return CompiledFunction(model, check=check, fullgraph=fullgraph, limit=limit)
 
 
 class CompiledModule(Module):
