@@ -138,12 +138,15 @@ def compare(
         worst[side] = difference(row, side, losses, expected, rtol)
         works[side] = work
     replaying(works.get(OURS))
-    counts = {side: compare_torch.repeats_for(work, slice_s) for side, work in works.items()}
+    counts = {
+        side: compare_torch.longest(work, compare_torch.repeats_for(work, slice_s)) for side, work in works.items()
+    }
     gc.collect()
     times: dict[str, list[float]] = {side: [] for side in works}
     order = list(works)
     for r in range(rounds):
         for side in order[r % len(order) :] + order[: r % len(order)]:
+            works[side].refresh()
             started = clock()
             works[side].run(counts[side])
             times[side].append((clock() - started) / counts[side])

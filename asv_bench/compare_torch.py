@@ -88,6 +88,7 @@ def check(name: str, ours: common.Work, theirs: common.Work, rtol: float, iterat
 
 
 def slice_time(work: common.Work, n: int, clock: Callable[[], int]) -> float:
+    work.refresh()
     started = clock()
     work.run(n)
     return (clock() - started) / (n * work.per_run)
@@ -95,6 +96,7 @@ def slice_time(work: common.Work, n: int, clock: Callable[[], int]) -> float:
 
 def repeats_for(work: common.Work, slice_s: float) -> int:
     """How often a work fits into one slice."""
+    work.refresh()
     work.run(1)
     n = 1
     while True:
@@ -104,6 +106,11 @@ def repeats_for(work: common.Work, slice_s: float) -> int:
         if took >= slice_s / 4 or n >= 1 << 20:
             return max(1, round(n * slice_s / max(took, 1e-9)))
         n *= 4
+
+
+def longest(work: common.Work, n: int) -> int:
+    """At most so many steps of a training that it stays one: see Work.refresh."""
+    return n if type(work).refresh is common.Work.refresh else min(n, common.LONGEST)
 
 
 def compare(
@@ -119,7 +126,7 @@ def compare(
     """Checks a row's numbers, then times it."""
     difference = check(name, make(ours), make(theirs), rtol, 10)
     sides = (make(ours), make(theirs))
-    counts = [repeats_for(work, slice_s) for work in sides]
+    counts = [longest(work, repeats_for(work, slice_s)) for work in sides]
     gc.collect()
     times: tuple[list[float], list[float]] = ([], [])
     for r in range(rounds):

@@ -40,10 +40,15 @@ class JaxStep(common.Work):
             return optax.apply_updates(values, change), state, value
 
         self.step = jax.jit(step, donate_argnums=(0, 1))
-        self.values = [jax.numpy.asarray(p) for p in start]
-        self.state = updates.init(self.values)
+        self.restart = lambda: [jax.numpy.array(p) for p in start]  # copies: what a step takes is donated
+        self.updates = updates
+        self.refresh()
         self.batches = [tuple(jax.device_put(a) for a in batch) for batch in data]
         self.done = 0
+
+    def refresh(self) -> None:
+        self.values = self.restart()
+        self.state = self.updates.init(self.values)
 
     def run(self, n: int) -> None:
         step, batches, values, state = self.step, self.batches, self.values, self.state
@@ -195,6 +200,18 @@ def flat(start: list[np.ndarray]) -> tuple[np.ndarray, ...]:
     return values, np.zeros_like(values), np.zeros_like(values), np.zeros_like(values)
 
 
+def restoring(values: tuple[np.ndarray, ...], count: np.ndarray) -> Any:
+    """A function that puts parameters, optimizer state and the count of steps back."""
+    start = [v.copy() for v in values]
+
+    def restore() -> None:
+        for v, first in zip(values, start, strict=True):
+            v[:] = first
+        count[0] = 0
+
+    return restore
+
+
 def numba_digits(torch: Any, batch: int, hidden: int, optimizer: str) -> compiled.Stepping:
     from numba import njit
 
@@ -260,7 +277,7 @@ def numba_digits(torch: Any, batch: int, hidden: int, optimizer: str) -> compile
     def step(x: Any, y: Any) -> Any:
         return one(x, y, *values, count, *wide, *narrow)
 
-    return compiled.Stepping(step, arrays(torch, batch))
+    return compiled.Stepping(step, arrays(torch, batch), restoring(values, count))
 
 
 def numba_rnn(torch: Any) -> compiled.Stepping:
@@ -326,7 +343,7 @@ def numba_rnn(torch: Any) -> compiled.Stepping:
     def step(x: Any, y: Any) -> Any:
         return one(x, y, *values, count, h, gh, back, *narrow)
 
-    return compiled.Stepping(step, compiled.rnn_batches())
+    return compiled.Stepping(step, compiled.rnn_batches(), restoring(values, count))
 
 
 def numba_chain(size: int = compiled.CHAIN_SIZE) -> compiled.Stepping:

@@ -74,11 +74,38 @@ class Work:
     unit = "step"
     per_run = 1
 
+    def refresh(self) -> None:
+        """Puts a training back to its beginning; called before each slice that is timed.
+
+        A model that has long converged on the few batches of a benchmark has units without gradients, whose
+        momentum decays until it is denormal: the time would be that of denormal arithmetic, for those who do
+        not flush denormals to zero.
+        """
+
     def run(self, n: int) -> None:
         raise NotImplementedError
 
     def losses(self, n: int) -> list[float]:
         raise NotImplementedError
+
+
+LONGEST = 400  # steps of a training in one slice
+
+
+class Beginning:
+    """The values with which a model and its optimizer start."""
+
+    def __init__(self, torch: Any, model: Any, optimizer: Any) -> None:
+        self.torch, self.optimizer = torch, optimizer
+        self.values = [(p, p.detach().clone()) for p in model.parameters()]
+
+    def restore(self) -> None:
+        with self.torch.no_grad():
+            for p, value in self.values:
+                p.copy_(value)
+            for state in self.optimizer.state.values():
+                for t in state.values():
+                    t.zero_()
 
 
 class Forward(Work):
@@ -215,7 +242,11 @@ class TrainingStep(Work):
         self.model = classifier(torch, hidden)
         self.criterion = torch.nn.CrossEntropyLoss()
         self.optimizer = optimizer_for(torch, optimizer, self.model.parameters())
+        self.beginning = Beginning(torch, self.model, self.optimizer)
         self.done = 0
+
+    def refresh(self) -> None:
+        self.beginning.restore()
 
     def once(self) -> Any:
         x, y = self.batches[self.done % len(self.batches)]

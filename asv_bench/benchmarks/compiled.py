@@ -46,8 +46,14 @@ def training_step(model: Any, criterion: Any, optimizer: Any, part: Step = plain
 class Stepping(common.Work):
     """`step` over batches in rotation."""
 
-    def __init__(self, step: Step, batches: list[tuple[Any, ...]]) -> None:
+    def __init__(
+        self, step: Step, batches: list[tuple[Any, ...]], restore: Callable[[], None] = lambda: None
+    ) -> None:
         self.step, self.batches, self.done = step, batches, 0
+        self.restore = restore
+
+    def refresh(self) -> None:
+        self.restore()
 
     def run(self, n: int) -> None:
         step, batches, start = self.step, self.batches, self.done
@@ -72,7 +78,7 @@ def digits(
     model = common.classifier(torch, hidden)
     updates = common.optimizer_for(torch, optimizer, model.parameters())
     step = training_step(model, torch.nn.CrossEntropyLoss(), updates, part)
-    return Stepping(wrap(step), common.batches(torch, batch))
+    return Stepping(wrap(step), common.batches(torch, batch), common.Beginning(torch, model, updates).restore)
 
 
 def rnn_batches(count: int = 8) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -109,7 +115,8 @@ def rnn(torch: Any, wrap: Step = plain, part: Step = plain) -> Stepping:
     model = rnn_model(torch)
     updates = common.optimizer_for(torch, "SGD", model.parameters())
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in rnn_batches()]
-    return Stepping(wrap(training_step(model, torch.nn.CrossEntropyLoss(), updates, part)), data)
+    step = training_step(model, torch.nn.CrossEntropyLoss(), updates, part)
+    return Stepping(wrap(step), data, common.Beginning(torch, model, updates).restore)
 
 
 def chain_array(size: int = CHAIN_SIZE) -> np.ndarray:
