@@ -20,16 +20,7 @@ from ..ops.optimizer import UPDATES
 from ..ops.registry import OPS
 from . import _look, _machine
 from .addresses import Addresses, Unfit
-from .program import (
-    CONSTANT,
-    FRESH,
-    INSIDE,
-    Buffer,
-    Operand,
-    Program,
-    Step,
-    itemsize,
-)
+from .program import ARGUMENT, CONSTANT, FRESH, INSIDE, OUTSIDE, Buffer, Operand, Program, Step, itemsize
 
 __all__ = ["StepReader", "copy_step"]
 
@@ -144,6 +135,20 @@ class StepReader(Addresses):
                 if b.kind in (INSIDE, FRESH) and b.nbytes and number not in written:
                     raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
             written |= step.written_buffers()
+
+    def _writes_doubtful(self, steps: list[Step]) -> bool:
+        """Whether memory of an argument that is reached in another way too is written."""
+        ranges = [_look.memory_of(self.arguments[i])[1:3] for i in self.doubtful]
+        for step in steps:
+            for number in step.written_buffers():
+                b = self.buffers[number]
+                if b.kind == ARGUMENT and b.source in self.doubtful:
+                    return True
+                if b.kind == OUTSIDE:
+                    _, start, nbytes, _, _ = _look.memory_of(b.source)
+                    if any(start < lo + n and lo < start + nbytes for lo, n in ranges):
+                        return True
+        return False
 
 
 def copy_step(out: Operand, source: Operand, nbytes: int, line: Any = None) -> Step:

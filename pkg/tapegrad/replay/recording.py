@@ -78,20 +78,6 @@ class Reader(StepReader):
         self._check_reads(program)
         return program
 
-    def _writes_doubtful(self, steps: list[Step]) -> bool:
-        """Whether memory of an argument that is reached in another way too is written."""
-        ranges = [_look.memory_of(self.arguments[i])[1:3] for i in self.doubtful]
-        for step in steps:
-            for number in step.written_buffers():
-                b = self.buffers[number]
-                if b.kind == ARGUMENT and b.source in self.doubtful:
-                    return True
-                if b.kind == OUTSIDE:
-                    _, start, nbytes, _, _ = _look.memory_of(b.source)
-                    if any(start < lo + n and lo < start + nbytes for lo, n in ranges):
-                        return True
-        return False
-
     # ---------------------------------------------------------------- memory
 
     def _effects(self, steps: list[Step]) -> Effects:
