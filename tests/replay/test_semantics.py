@@ -902,3 +902,20 @@ def test_a_batch_of_its_own_that_is_written():
     for k in range(12):
         f(data[k % 4])
     assert [x[0].item() for x in data] == [3.0] * 4
+
+
+def test_in_place_changes_of_a_view_among_the_results():
+    def turned(x):
+        y = (x * 2).view(2, 3).t()
+        return y, y[0]
+
+    f = compile(turned)
+    for _ in range(5):
+        x = torch.arange(6.0).requires_grad_()
+        y, first = f(x)
+        y[1].add_(1)
+        first.mul_(3)
+        y.sum().backward()
+        assert y.tolist() == [[0.0, 18.0], [3.0, 9.0], [4.0, 10.0]]
+        assert x.grad.tolist() == [6.0, 2.0, 2.0, 6.0, 2.0, 2.0]
+    assert f.counters.replayed >= 2

@@ -110,6 +110,8 @@ class Reader(StepReader):
                 count(t)
                 pending.append(t)
                 self.seen.add(id(t))
+                if t._base is not None:  # in-place operations on the view will go through it
+                    see(t._base)
 
         exits: list[Any] = []
         for rec, i in self.leaf_of.items():
