@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from . import _plans
+
 __all__ = ["Effects", "Leaf", "Made", "Record"]
 
 
@@ -18,6 +20,10 @@ class Leaf(NamedTuple):
     tensor: Any
     entry: bool | None
     held: Any
+
+    def owner(self, arguments: tuple[Any, ...]) -> Any:
+        """The leaf itself, in a call with these tensor arguments."""
+        return arguments[self.tensor.number] if isinstance(self.tensor, _plans.Argument) else self.tensor
 
 
 class Made(NamedTuple):

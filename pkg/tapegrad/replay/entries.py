@@ -84,12 +84,10 @@ class Pending:
             a, b = _look.memory_of(arguments[i]), _look.memory_of(arguments[j])
             if a[1] != b[1] or b[3] - a[3] != distance or (arguments[i] is arguments[j]) != same:
                 return False
-        leaves = [x.tensor for x in effects.leaves]
-        owners = [arguments[x.number] if isinstance(x, _plans.Argument) else x for x in leaves]
+        owners = [leaf.owner(arguments) for leaf in effects.leaves]
         if len({id(t) for t in owners}) != len(owners):
             return False
-        for leaf in effects.leaves:
-            t = arguments[leaf.tensor.number] if isinstance(leaf.tensor, _plans.Argument) else leaf.tensor
+        for leaf, t in zip(effects.leaves, owners, strict=True):
             if leaf.entry is not None and (t.grad is not None) != leaf.entry:
                 return False
         return True

@@ -21,7 +21,7 @@ class State:
     def __init__(self, program: Any, arguments: tuple[Tensor, ...]) -> None:
         effects = program.effects
         self.tensors = [*effects.guarded, *arguments]
-        self.leaves = [leaf.tensor for leaf in effects.leaves]
+        self.leaves = [leaf.owner(arguments) for leaf in effects.leaves]
         self.gradients = [_look.gradient_of(t) for t in self.leaves]
         self.tensors += [g for g in self.gradients if g is not None]
         self.memory = [(t, _look.read_memory(t), t._version) for t in self.tensors]
