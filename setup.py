@@ -26,6 +26,7 @@ modules = {
         "tapegrad.autograd._engine",
         "tapegrad.replay._guards",
         "tapegrad.replay._look",
+        "tapegrad.replay._places",
         "tapegrad.replay._plans",
         "tapegrad.replay._machine",
         "tapegrad.replay._call",

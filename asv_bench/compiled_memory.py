@@ -7,8 +7,8 @@ Each way runs in a process of its own; all of it is `peak_bytes` of `memory_stat
 "compiled" is one replay, with what the program holds between calls; "told" is what `plan_memory` said before
 the first replay. "within" is the program that computes values of the forward pass again so as to stay below
 `--share` of eager's peak, or as near as that comes. `zero_grad` is called at the end of a step (gradients are
-not seen then, and need no memory of their own), or at its beginning. The recordings before the first
-replay reuse no memory: their peak is shown too.
+not seen then, and need no memory of their own), or at its beginning. The peak of the recordings before the
+first replay, which are eager calls, is shown too.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from .._layout import (
@@ -14,6 +14,7 @@ from .._layout import (
 from .._tensor import Tensor
 from ..tape._capture import Capture
 from . import _look, _plans
+from ._places import Places
 from .effects import Leaf, Made
 from .program import (
     ARGUMENT,
@@ -41,25 +42,6 @@ class Unfit(Exception):
         self.state = state
 
 
-class Memory:
-    """Which buffer an address belongs to."""
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.ranges: list[tuple[int, int, Any]] = []
-
-    def add(self, start: int, end: int, what: Any) -> None:
-        at = bisect_right(self.starts, start)
-        self.starts.insert(at, start)
-        self.ranges.insert(at, (start, end, what))
-
-    def find(self, address: int) -> tuple[int, Any] | None:
-        at = bisect_right(self.starts, address) - 1
-        if at >= 0 and address < self.ranges[at][1]:
-            return self.ranges[at][0], self.ranges[at][2]
-        return None
-
-
 class Addresses:
     """Whose memory each address of a capture is; the first floor of `recording.Reader`."""
 
@@ -80,19 +62,17 @@ class Addresses:
         shown = capture.shared
         self.from_outside = [t for t in capture.outside.values() if _look.memory_of(t)[0] not in shown]
         self.buffers: dict[int, Buffer] = {}
-        self.by_key: dict[Any, Buffer] = {}
-        self.inside = Memory()
-        self.entries = Memory()
-        self.lent = Memory()
-        self.outside = Memory()
+        self.places = Places(self._number_of, partial(tuple.__new__, Operand))
+        self.owners_outside: list[tuple[str, Any, int]] = []  # kind, source and bytes of owners -1, -2, ...
+        self.first_lines: dict[int, Any] = {}  # the line that first used a storage made inside
+        # Where the storages lie that were made inside and are still there: their numbers.
+        self.living = {capture.made[number - 1][2]: number for number in capture.living.values()}
         self.made_of: dict[int, Made] = {}
-        self.seen: set[int] = set()  # tensors that the caller gets
         self.fixed_arguments: set[int] = set()
         self.doubtful: list[int] = []  # arguments whose memory is reached in another way too, and only read
         # Arguments i, j of one memory: bytes between them, whether they are one object.
         self.relations: list[tuple[int, int, int, bool]] = []
         self.guarded: dict[int, Tensor] = {}
-        self.made = {storage: (address, nbytes) for storage, address, nbytes in capture.made}
 
     def _forget_views(self) -> None:
         """Lets go of views that the code itself made: what they show is noted, and they would keep records alive."""
@@ -143,20 +123,21 @@ class Addresses:
             self.leaves.append(Leaf(owner, None if not read else held is not None, held if read else None))
 
     def _lay_out_memory(self) -> None:
-        for storage, address, nbytes in self.capture.made:
-            self.inside.add(address, address + max(nbytes, 1), storage)
+        """Puts what was there before the function; what later lines hide comes first."""
+        entries: list[tuple[int, int, int]] = []
         held = set()
         for i, leaf in enumerate(self.leaves):
             if leaf.held is not None:
                 _, start, _, first, end = _look.memory_of(leaf.held)
-                if self.inside.find(first) is None:
-                    self.entries.add(first, max(end, first + 1), i)
+                if start not in self.living:
+                    entries.append((first, end, i))
                     held.add(start)
                     held.add(id(leaf.held))
         owned = {_look.memory_of(t)[1] for t in self.known.values()}
-        lent = set()
+        lent: dict[int, list[tuple[int, int]]] = {}  # by where the memory starts: arguments and their first elements
+        outside: dict[int, Tensor] = {}
         for i, t in enumerate(self.arguments):
-            _, start, _, first, end = _look.memory_of(t)
+            _, start, _, first, _ = _look.memory_of(t)
             if start in owned and not self.strict and not t.requires_grad:
                 # One of the function's own batches, say. Two recordings with different ones tell which is meant.
                 self.doubtful.append(i)
@@ -164,14 +145,11 @@ class Addresses:
                 # The same memory as a parameter's, say: right for this very memory only.
                 self.fixed_arguments.add(i)
                 self.guarded[id(t)] = t
-                self._add_outside(t)
+                outside.setdefault(start, t)
                 continue
-            lent.add(start)
-            for j, other in enumerate(self.arguments[:i]):
-                if _look.memory_of(other)[1] == start:
-                    self.relations.append((j, i, first - _look.memory_of(other)[3], other is t))
-            if end > first or not any(first == lo for lo, _, _ in self.lent.ranges):
-                self._lend(first, max(end, first + 1), i)
+            for j, before in lent.setdefault(start, []):
+                self.relations.append((j, i, first - before, self.arguments[j] is t))
+            lent[start].append((i, first))
         doubtful = {id(self.arguments[i]) for i in self.doubtful}
         for t in (*self.known.values(), *self.from_outside):
             start = _look.memory_of(t)[1]
@@ -179,52 +157,40 @@ class Addresses:
                 continue
             if id(t) not in self.known and start in owned and t._base is not None:
                 continue
-            self._add_outside(t)
+            outside.setdefault(start, t)
             if id(t) in self.capture.outside and id(t) not in doubtful:
                 self.guarded[id(t)] = t
+        for start, t in outside.items():
+            nbytes = _look.memory_of(t)[2]
+            self._put(OUTSIDE, t, nbytes, start, start + nbytes)
+        for i in sorted((i for pairs in lent.values() for i, _ in pairs), reverse=True):
+            _, _, _, first, end = _look.memory_of(self.arguments[i])
+            if end > first or self.places.owner(first) is None:
+                self._put(ARGUMENT, i, end - first, first, end)
+        for first, end, i in entries:
+            self._put(GRADIENT, i, end - first, first, end)
 
-    def _lend(self, first: int, end: int, i: int) -> None:
-        """Argument i's memory, as far as no argument before it has it."""
-        for lo, hi, _ in sorted((*r[:2], 0) for r in self.lent.ranges):
-            if lo < end and first < hi:
-                if first < lo:
-                    self.lent.add(first, lo, i)
-                first = hi
-        if first < end:
-            self.lent.add(first, end, i)
+    def _put(self, kind: str, source: Any, nbytes: int, first: int, end: int) -> None:
+        """Memory that was there before the function has this owner."""
+        self.owners_outside.append((kind, source, nbytes))
+        self.places.put(first, max(end, first + 1), -len(self.owners_outside))
 
-    def _add_outside(self, t: Tensor) -> None:
-        _, start, nbytes, _, _ = _look.memory_of(t)
-        if self.outside.find(start) is None:
-            self.outside.add(start, start + max(nbytes, 1), t)
-
-    def _buffer(self, kind: str, key: Any, nbytes: int, source: Any) -> Buffer:
-        found = self.by_key.get((kind, key))
-        if found is None:
-            found = Buffer(len(self.buffers), kind, nbytes, source)
-            self.buffers[found.number] = found
-            self.by_key[(kind, key)] = found
-        return found
+    def _number_of(self, owner: int, line: Any) -> int:
+        """A buffer for an owner in `places`: a storage made inside, by its number, or one of `owners_outside`."""
+        if owner > 0:
+            b = Buffer(len(self.buffers), INSIDE, self.capture.made[owner - 1][3], None, owner)
+            self.first_lines[owner] = line
+        elif owner < 0:
+            kind, source, nbytes = self.owners_outside[-1 - owner]
+            b = Buffer(len(self.buffers), kind, nbytes, source)
+        else:
+            raise Unfit("memory that another thread made meanwhile is used", line)
+        self.buffers[b.number] = b
+        return b.number
 
     def _operand(self, address: int, line: Any = None) -> Operand:
-        found = self.inside.find(address)
-        if found is not None:
-            start, storage = found
-            b = self._buffer(INSIDE, storage, self.made[storage][1], None)
-            b.storage = storage
-            return Operand(b.number, address - start)
-        found = self.entries.find(address)
-        if found is not None:
-            start, i = found
-            _, _, _, first, end = _look.memory_of(self.leaves[i].held)
-            return Operand(self._buffer(GRADIENT, i, end - first, i).number, address - start)
-        found = self.lent.find(address)
-        if found is not None:
-            _, i = found
-            _, _, _, first, end = _look.memory_of(self.arguments[i])
-            return Operand(self._buffer(ARGUMENT, i, end - first, i).number, address - first)
-        found = self.outside.find(address)
-        if found is not None:
-            start, t = found
-            return Operand(self._buffer(OUTSIDE, start, _look.memory_of(t)[2], t).number, address - start)
-        raise Unfit("memory is used that the recording does not know", line)
+        try:
+            operand: Operand = self.places.operand(address, line)
+        except LookupError as unknown:
+            raise Unfit(str(unknown), line) from None
+        return operand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import Any
 
@@ -34,25 +35,38 @@ class StepReader(Addresses):
         updates = {at: (numbers, group) for at, numbers, group in self.capture.updates}
         generators = dict(self.capture.generators)
         steps: list[Step] = []
-        self.constants: list[tuple[int, Operand, bytes, Any]] = []
         self.position: list[int] = []  # step of each log entry
+        made, there = self.capture.made, 0
         for at, entry in enumerate(self.capture.log):
             self.position.append(len(steps))
+            while there < len(made) and made[there][0] <= at:
+                there += 1
+                self._made_there(there)
             kind, line = entry[0], entry[-1]
-            if kind == "kernel":
-                step = self._kernel(entry, generators.get(at))
-                step.update = updates.get(at)
-                steps.append(step)
-            elif kind == "copy":
-                _, out, source, nbytes, _ = entry
-                steps.append(copy_step(self._operand(out, line), self._operand(source, line), nbytes, line))
-            else:
-                _, out, data, _ = entry
-                steps.append(self._constant(self._operand(out, line), data, line))
+            try:
+                if kind == "kernel":
+                    step = self._kernel(entry, generators.get(at))
+                    step.update = updates.get(at)
+                elif kind == "copy":
+                    _, out, source, nbytes, _ = entry
+                    step = copy_step(self._operand(out, line), self._operand(source, line), nbytes, line)
+                else:
+                    _, out, data, _ = entry
+                    step = self._constant(self._operand(out, line), data, line)
+            except LookupError as unknown:
+                raise Unfit(str(unknown), line) from None
+            steps.append(step)
+        for number in range(there, len(made)):
+            self._made_there(number + 1)
         self.position.append(len(steps))
         for n, step in enumerate(steps):
             step.at = n
         return steps
+
+    def _made_there(self, number: int) -> None:
+        """From here on the memory of the storage of this number is its."""
+        _, storage, address, nbytes = self.capture.made[number - 1]
+        self.places.put(address, address + max(nbytes, 1), number if storage else 0)
 
     def _constant(self, out: Operand, data: bytes, line: Any) -> Step:
         b = Buffer(len(self.buffers), CONSTANT, len(data), data)
@@ -63,10 +77,7 @@ class StepReader(Addresses):
         (_, op, role, layout, dt, address, items, raw, reads, writes, words, params, table, values, line) = entry
         row = OPS[op]
         frame = FRAME.unpack(raw)
-        absent = sum(1 << w for w in range(FRAME_WORDS) if not frame[w])  # an optional input that was not given
-        reads, writes = reads & ~absent, writes & ~absent
-        addressed = reads | writes
-        operands = {w: self._operand(frame[w], line) for w in range(FRAME_WORDS) if addressed >> w & 1}
+        operands = self.places.operands(raw, reads | writes, line)
         kept = [0] * FRAME_WORDS
         kept[FRAME_N] = frame[FRAME_N]
         if row.kind == KIND_POINTWISE:
@@ -81,13 +92,12 @@ class StepReader(Addresses):
             params = params[: itemsize(dt) * len(row.params)] or None
         step = Step(
             op, role, layout, dt, address, items, tuple(kept), operands,
-            frozenset(w for w in range(FRAME_WORDS) if reads >> w & 1),
-            frozenset(w for w in range(FRAME_WORDS) if writes >> w & 1),
+            words_of(reads).intersection(operands), words_of(writes).intersection(operands),
             words=words, params=params, scalars=self._scalars(row, dt, values), generator=generator, line=line,
         )  # fmt: skip
         if table is not None:
             addresses = struct.unpack(f"{len(table) // 8}q", table)
-            step.table = {i: self._operand(a, line) for i, a in enumerate(addresses) if a}
+            step.table = {i: self.places.operand(a, line) for i, a in enumerate(addresses) if a}
             step.table_reads = frozenset(step.table)
             step.table_size = len(addresses)
         elif row.name.startswith("update_"):
@@ -118,7 +128,7 @@ class StepReader(Addresses):
                 if words[row * width] == 0 and UPDATES[name].columns[c] != "step":
                     words[at] = 0
                     continue
-                step.table[at] = self._operand(words[at], step.line)
+                step.table[at] = self.places.operand(words[at], step.line)
                 reads.append(at)
                 if is_written:
                     written.append(at)
@@ -149,6 +159,12 @@ class StepReader(Addresses):
                     if any(start < lo + n and lo < start + nbytes for lo, n in ranges):
                         return True
         return False
+
+
+@functools.cache
+def words_of(mask: int) -> frozenset[int]:
+    """The words that the bits of a mask name."""
+    return frozenset(w for w in range(FRAME_WORDS) if mask >> w & 1)
 
 
 def copy_step(out: Operand, source: Operand, nbytes: int, line: Any = None) -> Step:

@@ -29,13 +29,12 @@ from .._layout import (
     EXT_WORDS,
     FLAG_LEAF,
     FLAG_SCALAR_SHIFT,
-    FRAME_WORDS,
 )
 from .._tensor import Tensor
 from . import _look, _plans
 from .addresses import Unfit
 from .effects import Effects, Made, Record
-from .logged_steps import FRAME, StepReader
+from .logged_steps import StepReader
 from .program import (
     ARGUMENT,
     FRESH,
@@ -83,35 +82,25 @@ class Reader(StepReader):
     def _effects(self, steps: list[Step]) -> Effects:
         capture = self.capture
         alive = capture.alive()
-        expected: Counter[int] = Counter()
-        counted: set[int] = set()
-        for b in self.by_key.values():
+        for b in self.buffers.values():
             if b.kind == INSIDE and b.storage in alive:
                 b.kind = FRESH
-        self.alive = alive
         self.records: list[Record] = []
         self.stamp_of: dict[int, int] = {}
-        pending: list[Tensor] = []
-
-        def count(t: Any) -> None:
-            while t is not None and id(t) not in counted:
-                counted.add(id(t))
-                storage, start, _, _, _ = _look.memory_of(t)
-                if storage in alive:
-                    expected[storage] += 1
-                else:
-                    found = self.inside.find(start)
-                    if found is not None:
-                        expected[found[1]] += 1
-                t = t._base
+        expected: Counter[int] = Counter()  # references to storages that results account for
+        not_made = self.known.keys() | {id(a) for a in self.arguments}
+        seen: dict[int, Tensor] = {}  # what the caller gets, with what those are views of
 
         def see(t: Tensor) -> None:
-            if id(t) not in self.known and id(t) not in {id(a) for a in self.arguments}:
-                count(t)
-                pending.append(t)
-                self.seen.add(id(t))
-                if t._base is not None:  # in-place operations on the view will go through it
-                    see(t._base)
+            if id(t) in seen or id(t) in not_made:
+                return
+            seen[id(t)] = t
+            storage, start, _, _, _ = _look.memory_of(t)
+            number = capture.living.get(storage) or self.living.get(start)
+            if number is not None:
+                expected[number] += 1
+            if t._base is not None:  # in-place operations on the view will go through it
+                see(t._base)
 
         exits: list[Any] = []
         for rec, i in self.leaf_of.items():
@@ -128,8 +117,8 @@ class Reader(StepReader):
                 if now is not None:
                     see(now)
         tensors_of(self.result, see)
-        self._stamp(pending, expected)
-        self._check_escapes(alive, expected, counted)
+        self._stamp(list(seen.values()), expected)
+        self._check_escapes(alive, expected)
         gradients = [e if e is None or e is False else self._made(e) for e in exits]
         return Effects(
             leaves=self.leaves,
@@ -147,7 +136,7 @@ class Reader(StepReader):
             generators=list({id(g): g for _, g in capture.generators}.values()),
         )
 
-    def _check_escapes(self, alive: dict[int, Any], expected: Counter[int], counted: set[int]) -> None:
+    def _check_escapes(self, alive: dict[int, Any], expected: Counter[int]) -> None:
         over = [s for s, (refs, _) in alive.items() if refs > expected[s]]
         if over:
             # What was made inside is young; a full collection takes longer than thousands of small steps where
@@ -157,25 +146,17 @@ class Reader(StepReader):
             over = [s for s in over if s in again and again[s][0] > expected[s]]
         if over:
             why = "a tensor made inside the function is kept somewhere else than in its results"
-            raise Unfit(why, self._line_of(over))
-
-    def _line_of(self, storages: list[int]) -> Any:
-        for entry in self.capture.log:
-            if entry[0] == "kernel":
-                frame = FRAME.unpack(entry[7])
-                for w in range(FRAME_WORDS):
-                    if entry[9] >> w & 1:
-                        found = self.inside.find(frame[w])
-                        if found is not None and found[1] in storages:
-                            return entry[-1]
-        return None
+            raise Unfit(why, next((self.first_lines[s] for s in over if s in self.first_lines), None))
 
     def _events(self) -> list[tuple[int, int, Any]]:
         """What gradients became, by step, for programs that end in an error."""
         events = []
         for at, rec, storage in self.gradient_puts:
             if rec in self.leaf_of:
-                events.append((self.position[at], self.leaf_of[rec], storage))
+                number = self.capture.living.get(storage, -1) if storage else 0
+                if number > 0 and self.capture.made[number - 1][0] > at:
+                    number = -1  # another one had this place then
+                events.append((self.position[at], self.leaf_of[rec], number))
         return events
 
     def _versions(self, steps: list[Step]) -> list[tuple[Any, int, tuple[int, ...]]]:
@@ -216,7 +197,7 @@ class Reader(StepReader):
             for i, a in enumerate(self.arguments):
                 if result is a:
                     return _plans.Argument(i)
-            guarded = id(result) in self.guarded and self.inside.find(_look.memory_of(result)[1]) is None
+            guarded = id(result) in self.guarded and _look.memory_of(result)[1] not in self.living
             if id(result) in self.known or guarded:
                 return result
             return self._made(result)
@@ -254,8 +235,7 @@ class Reader(StepReader):
         stamp = -1
         if requires and not leaf:
             stamp = self.stamp_of[_look.record_of(t)]
-        found = self.inside.find(start)
-        if found is not None:
+        if start in self.living:
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
             base = self._base_of(t)
@@ -281,7 +261,7 @@ class Reader(StepReader):
                 return _plans.Argument(i)
         if id(base) in self.known or id(base) in self.guarded:
             return base
-        return self._made(base) if id(base) in self.seen else None
+        return self._made(base)
 
     def _stamp(self, tensors: list[Tensor], expected: Counter[int]) -> None:
         """Templates of the records that the results keep alive, oldest first."""
@@ -301,7 +281,7 @@ class Reader(StepReader):
             if words[COPY_OBJ]:
                 raise Unfit("a hook or a kept gradient on an intermediate value", lasting=True)
             if words[COPY_EXT]:
-                expected[words[COPY_EXT]] += 1
+                expected[self.capture.living[words[COPY_EXT]]] += 1
             edges = list(words[COPY_EDGE : COPY_EDGE + 3])
             extension = struct.unpack(f"{len(ext) // 8}q", ext) if ext is not None else None
             if extension is not None and extension[EXT_EDGES]:
@@ -364,8 +344,8 @@ class Reader(StepReader):
         """(operand or None, tensor from outside or None, offset, versions passed since it was saved)."""
         _, now, _, _ = _look.storage_words(storage)
         passed = (now - version) & 0x7FFFFFFF
-        if storage in self.made:
-            expected[storage] += 1
+        if storage in self.capture.living:
+            expected[self.capture.living[storage]] += 1
             operand = self._operand(address)
             self.buffers[operand.buffer].kind = FRESH
             return operand, None, 0, passed

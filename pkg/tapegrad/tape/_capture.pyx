@@ -1,9 +1,10 @@
 """Capture: what a stretch of eager code does, as a list of kernel calls on addresses.
 
 While a capture is active the recorders, the sweep and the storage cache tell it every kernel call, every
-storage they make and every gradient they look at. Nothing about the execution changes but one thing:
-released memory is not handed out again, so an address stands for one storage from beginning to end.
-`replay/` turns the list into a program. One capture at a time, of the thread that began it.
+storage they make and every gradient they look at. Nothing about the execution changes: memory is released and
+used again as always, so an address stands for the storage that was made there last before the call. While
+the capture is read, released memory waits. `replay/` turns the list into a program. One capture at a time, of
+the thread that began it.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -36,23 +37,32 @@ cdef bint capturing() noexcept:
 
 
 cdef void note_birth(Storage* s) noexcept:
-    """A storage was made while some capture goes on."""
-    if PyThread_get_thread_ident() == owner and current is not None:
-        s.birth = births
-        current.n_made += 1
+    """A storage was made while some capture goes on: whose memory that was before, it no longer is."""
+    cdef int64_t number = 0
+    if current is None:
+        return
+    current.n_made += 1
+    try:
+        if PyThread_get_thread_ident() == owner:
+            s.birth = births
+            number = <int64_t><uintptr_t>s
+            current.living[number] = current.n_made
+        current.made.append((len(current.log), number, <int64_t><uintptr_t>s.ptr, s.nbytes))
+    except MemoryError:
+        pass                            # an address without a storage makes the recording invalid
+
+
+cdef void note_death(Storage* s) noexcept:
+    """A storage that some capture was told of is given back."""
+    if current is not None and s.birth == births:
         try:
-            current.made.append((<int64_t><uintptr_t>s, <int64_t><uintptr_t>s.ptr, s.nbytes))
+            current.living.pop(<int64_t><uintptr_t>s, None)
         except MemoryError:
-            pass                        # an address without a storage makes the recording invalid
+            current.n_made += 1         # not whole any more
 
 
 _storage.on_birth = note_birth
-
-
-def set_package(str folder):
-    """Frames of code below this folder are the library's own: lines named to users lie outside."""
-    global package
-    package = folder
+_storage.on_death = note_death
 
 
 cdef object caller():
@@ -71,12 +81,14 @@ cdef object caller():
 cdef class Capture:
     """One capture: `begin()`, the code, `end()`, then look at the lists, then `release()`.
 
-    `log` has tuples, one per kernel call, copy or constant; `made` the storages that were made, as (storage,
-    address, bytes); `outside` the tensors from before the capture that were used, by id; `gradients` what
+    `log` has tuples, one per kernel call, copy or constant; `made` the storages that were made, as (place in the
+    log, storage or 0 for another thread's, address, bytes); `living` the numbers, counted from 1, of those that are
+    there at the end, by storage; `outside` the tensors from before the capture that were used, by id; `gradients` what
     public gradients were looked at first, by record; `refusals` why the code cannot be replayed.
     """
     cdef readonly list log
     cdef readonly list made
+    cdef readonly dict living
     cdef readonly dict outside
     cdef readonly dict versions         # of the storages of `outside`, before the capture changed them
     cdef readonly dict gradients
@@ -93,6 +105,7 @@ cdef class Capture:
     def __cinit__(self):
         self.log = []
         self.made = []
+        self.living = {}
         self.outside = {}
         self.versions = {}
         self.gradients = {}
@@ -113,17 +126,19 @@ cdef class Capture:
         current = self
         owner = PyThread_get_thread_ident()
         active = 1
-        _storage.holding = 1
+        _storage.noting = 1
         self.first_sequence = next_sequence()
         self.began = True
         return True
 
     def end(self):
-        """Stops listening; memory still waits for `release`."""
+        """Stops listening; memory that is released now waits for `release`."""
         global active, current
         if current is self:
             active = 0
             current = None
+            _storage.noting = 0
+            _storage.holding = 1
             self.forget_passing()
 
     cdef int forget_passing(self) except -1:
@@ -153,17 +168,18 @@ cdef class Capture:
         if self.began:
             active = 0
             claimed = False
+            _storage.noting = 0
             _storage.holding = 0
             release_held()
 
     def alive(self):
-        """The storages made in the capture that something still holds: {storage: (references, version)}."""
+        """The storages made in the capture that something still holds: {number: (references, version)}."""
         cdef Storage* s
         found = {}
-        for storage, _address, _nbytes in self.made:
+        for storage, number in self.living.items():
             s = <Storage*><uintptr_t><int64_t>storage
-            if s.refs > 0 and s.birth == births:
-                found[storage] = (s.refs, s.version)
+            if s.refs > 0:
+                found[number] = (s.refs, s.version)
         return found
 
     @property
@@ -268,11 +284,6 @@ def note_generator(object generator):
     """The next kernel draws from this generator."""
     if capturing():
         current.generators.append((len(current.log), generator))
-
-
-def is_capturing():
-    """Whether the calling thread is being captured."""
-    return capturing()
 
 
 # ---------------------------------------------------------------- from the sweep

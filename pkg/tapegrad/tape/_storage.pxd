@@ -13,10 +13,13 @@ cdef struct Storage:
     int birth           # number of the capture that it was made in, or 0
     Storage* next       # link of the free list
 
-# While a capture goes on (see _capture.pyx), released blocks wait: an address stands for one storage until its end.
+# A capture (see _capture.pyx) is told of every storage that is made and of the end of those made since; while it is
+# read, released blocks wait, so that what it noted stays there.
+ctypedef void (*listener_t)(Storage* s) noexcept
+cdef int noting
+cdef listener_t on_birth
+cdef listener_t on_death
 cdef int holding
-ctypedef void (*birth_listener_t)(Storage* s) noexcept
-cdef birth_listener_t on_birth      # is told of every storage that is made meanwhile
 cdef void release_held() noexcept
 
 cdef void* map_pages(size_t n, bint huge) noexcept

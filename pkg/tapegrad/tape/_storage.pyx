@@ -108,8 +108,10 @@ cdef bint slabs_returned = False     # since the last time one was taken
 cdef Storage* buckets[N_BUCKETS]
 cdef Storage* free_headers = NULL      # headers of storages that show foreign memory
 
+cdef int noting = 0
 cdef int holding = 0
-cdef birth_listener_t on_birth = NULL
+cdef listener_t on_birth = NULL
+cdef listener_t on_death = NULL
 cdef Storage* held = NULL              # released while `holding`
 
 cdef int64_t live_bytes = 0
@@ -329,7 +331,7 @@ cdef Storage* storage_try(int64_t nbytes) noexcept:
     s.refs = 1
     s.version = 0
     s.birth = 0
-    if holding:
+    if noting:
         on_birth(s)
     live_blocks += 1
     live_bytes += rounded
@@ -428,6 +430,8 @@ cdef void storage_free(Storage* s) noexcept:
         s.next = held
         held = s
         return
+    if noting and s.birth:
+        on_death(s)
     if s.bucket < 0:
         if s.bucket == EXACT:
             tg_free(<void*>s.ptr)

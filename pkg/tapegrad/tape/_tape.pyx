@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport (
-    Storage, holding, map_pages, settle_slabs, storage_new, storage_release, unmap_pages,
+    Storage, noting, map_pages, settle_slabs, storage_new, storage_release, unmap_pages,
 )
 
 cdef enum:
@@ -245,7 +245,7 @@ cdef int64_t* record_extend(int64_t* r, int64_t param_bytes, int64_t words, int6
     """Gives the record an extension block with room for these; returns its words."""
     cdef Storage* s = storage_new((EXT_BODY + ((param_bytes + 7) >> 3) + words + edges) * 8)
     cdef int64_t* ext = <int64_t*>s.ptr
-    if holding:                         # a recording is compared with the next one, word by word
+    if noting:                         # a recording is compared with the next one, word by word
         memset(ext, 0, <size_t>s.nbytes)
     ext[EXT_AUX] = 0
     ext[EXT_PARAMS] = param_bytes
