@@ -592,8 +592,8 @@ class Hidden(torch.nn.Module):
         self.hidden = torch.zeros(4, 6)
 
     def forward(self, x):
-        h = (self.layer(x) + self.hidden).tanh()  # here
-        self.hidden = h.detach()
+        h = (self.layer(x) + self.hidden).tanh()
+        self.hidden = h.detach()  # here
         return h
 
 

@@ -18,7 +18,7 @@ def test_a_copy_of_what_stays_as_it_is_becomes_its_source() -> None:
     h.forward("exp", y, a)
     after = h.after(remove_copies)
     assert copies(after) == 0
-    assert after.steps[0].read_buffers() == {x}
+    assert after.steps[0].read_buffers == {x}
 
 
 def test_a_copy_whose_source_changes_while_it_is_read_stays() -> None:

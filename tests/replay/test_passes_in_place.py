@@ -9,7 +9,7 @@ from tapegrad.replay.planning import plan_memory
 
 
 def places(program) -> set[int]:
-    return {n for s in program.steps for n in s.touched_buffers()}
+    return {n for s in program.steps for n in s.touched_buffers}
 
 
 def test_a_chain_lies_in_one_buffer() -> None:

@@ -40,7 +40,7 @@ def test_nothing_is_computed_from_what_has_changed() -> None:
     forward_and_back(h, True)
     after = h.after(lambda p: recompute(p, 0, lambda q: q))
     first = next(s for s in after.steps if s.label == "tanh")
-    assert sum(s.label == "tanh" and s.read_buffers() == first.read_buffers() for s in after.steps) == 1
+    assert sum(s.label == "tanh" and s.read_buffers == first.read_buffers for s in after.steps) == 1
 
 
 def test_a_program_that_fits_is_left_alone() -> None:

@@ -6,6 +6,7 @@ out stay in op tables and records.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -31,10 +32,15 @@ def llvm_version() -> str:
 
 def target_cpu() -> tuple[str, str]:
     """Name and features of the CPU that kernels are compiled for, as Numba decides them."""
+    return cpu_of(os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES"))
+
+
+@functools.cache
+def cpu_of(name: str | None, features: str | None) -> tuple[str, str]:
+    """The same for these names in the environment; the host's where there is none."""
     import llvmlite.binding as llvm
 
-    name = os.environ.get("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
-    features = os.environ.get("NUMBA_CPU_FEATURES")
+    name = name or llvm.get_host_cpu_name()
     if features is None:
         features = "" if name == "generic" else llvm.get_host_cpu_features().flatten()
     return name, features

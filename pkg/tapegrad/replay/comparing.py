@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from . import _look
+from .effects import PLAIN
 from .program import CONSTANT, OUTSIDE, Buffer, Program, Step
 
 __all__ = ["difference"]
 
-PLAIN = (int, float, complex, str, bytes, bool, type(None))
 
 
 def difference(a: Program, b: Program) -> tuple[str, Any] | None:
@@ -71,7 +71,7 @@ def differing(x: Step, y: Step, a: Program, b: Program) -> str | None:
         return "a number that is computed with"
     if x.operands != y.operands or x.table != y.table:
         return "the memory that is used"
-    for number in x.touched_buffers():
+    for number in x.touched_buffers:
         if not same_buffer(a.buffers[number], b.buffers[number]):
             return "a number that Python computes" if a.buffers[number].kind == CONSTANT else "the memory that is used"
     return None

@@ -200,20 +200,23 @@ class CompiledFunction(Caller):
             self._replayed, self._fruitless = self.counters.replayed, 0
         if self._fruitless >= MOST_FRUITLESS or len(self._signatures) > MOST_SIGNATURES:
             return self._forgotten(signature, others, args, kwargs)
-        reach = self._reach(others)
-        guards = Guards(reach)
+        expected = [p for p in signature.pending if p.fits(arguments)]
+        refused: list[str] = []
+        if expected:
+            guards = expected[0].guards.renewed()
+        else:
+            reach = self._reach(others)
+            refused = reach.refused
+            guards = Guards.of(reach)
         unfit = signature.unfit
         if unfit is not None:
             return self._name_line(signature, unfit, guards, arguments, args, kwargs)
-        expected = [p for p in signature.pending if p.fits(arguments)]
         capture = _capture.Capture()
-        known_tensors = [t for t, _ in reach.tensors.values()]
 
-        def forms() -> list[Any]:
-            return [form_of(t) for t in (*arguments, *known_tensors)]
+        def forms(arguments: tuple[Tensor, ...]) -> list[Any]:
+            return [form_of(t) for t in (*arguments, *guards.tensors)]
 
-        before, tensors = modes(), forms()
-        states = random_states()
+        before, tensors, states = modes(), forms(arguments), random_states()
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
         try:
@@ -224,26 +227,21 @@ class CompiledFunction(Caller):
             self._counters.reasons[reason] += 1
             signature.recordings += 1
             try:
-                if reach.refused:
-                    raise Unfit(reach.refused[0], lasting=True)
+                if refused:
+                    raise Unfit(refused[0], lasting=True)
                 if modes() != before:
                     raise Unfit("a mode is left changed", lasting=True, state=lambda _: modes())
-                if forms() != tensors:
+                if forms(arguments) != tensors:
                     raise Unfit(
                         "requires_grad, the shape or the history of a tensor from outside is changed inside",
                         lasting=True,
-                        state=lambda arguments: [form_of(t) for t in (*arguments, *known_tensors)],
+                        state=forms,
                     )
-                program = Reader(capture, arguments, known_tensors, result).read()
-                for i, name in enumerate(("Python", "NumPy")):
-                    if states[i] != random_states()[i]:
-                        # NumPy loads its generator at its first use: only the next recording can tell.
-                        raise Unfit(
-                            f"{name}'s random numbers are drawn inside",
-                            lasting=states[i] is not None,
-                            state=lambda _, i=i: random_states()[i],
-                        )
+                reader = Reader(capture, arguments, guards.tensors, result)
+                reader.refuse()
+                self._check_random(states)
                 self._check_inside(guards)
+                program = reader.read()
             except Unfit as found:
                 signature.pending.clear()
                 signature.failures += 1
@@ -265,6 +263,16 @@ class CompiledFunction(Caller):
         for o in others:
             reach.add(o, "an argument")
         return reach
+
+    def _check_random(self, states: tuple[Any, Any]) -> None:
+        for i, (name, before, now) in enumerate(zip(("Python", "NumPy"), states, random_states(), strict=True)):
+            if before != now:
+                # NumPy loads its generator at its first use: only the next recording can tell.
+                raise Unfit(
+                    f"{name}'s random numbers are drawn inside",
+                    lasting=before is not None,
+                    state=lambda _, i=i: random_states()[i],
+                )
 
     def _check_inside(self, guards: Guards) -> None:
         changed = guards.difference()

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from . import _plans
 
-__all__ = ["Effects", "Leaf", "Made", "Record"]
+__all__ = ["PLAIN", "Effects", "Leaf", "Made", "Record"]
+
+PLAIN = (int, float, complex, str, bytes, bool, type(None))  # values that are compared, and returned, as they are
 
 
 class Leaf(NamedTuple):

@@ -7,18 +7,15 @@ optimizer's hyperparameter that the program reads from a cell, is no difference.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._tensor import Tensor
 from ._guards import Snapshot, View
+from .effects import PLAIN
 from .reach import Reach
 
 __all__ = ["Guards"]
-
-PLAIN = (int, float, complex, str, bytes, bool, type(None))
-MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
-MOST_BYTES = 1 << 20  # of a NumPy array
-DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))
-LIBRARY = __name__.split(".")[0]
 
 
 def same(a: Any, b: Any) -> bool:
@@ -35,19 +32,38 @@ def same(a: Any, b: Any) -> bool:
 class Guards:
     """What was reached, to be compared with what is there at a call.
 
-    `cells` are the (group, keys) whose values the program reads at each run; `refresh` is called when one of
-    them has changed.
+    `tensors` are those among it. `cells` are the keys of parameter groups, by the group's identity, whose values
+    the program reads at each run; `stale_cells` is set where one of them has changed.
     """
 
-    def __init__(self, reach: Reach) -> None:
-        reach.finish()
-        self.containers = reach.containers
-        self.paths = reach.paths
-        self.snapshot = Snapshot(self.containers)
-        self.contents = [(path, now, now()) for path, now in reach.contents]
-        self.objects = reach.objects  # held, so that what is reached stays what it is
+    def __init__(
+        self,
+        containers: list[Any],
+        paths: list[str],
+        contents: Iterable[tuple[str, Callable[[], Any]]],
+        objects: list[Any],
+        tensors: list[Tensor],
+    ) -> None:
+        self.containers = containers
+        self.paths = paths
+        self.snapshot = Snapshot(containers)
+        self.contents = [(path, now, now()) for path, now in contents]
+        self.objects = objects  # held, so that what is reached stays what it is
+        self.tensors = tensors
         self.cells: dict[int, frozenset[str]] = {}
         self.stale_cells = False
+
+    @classmethod
+    def of(cls, reach: Reach) -> Guards:
+        """Guards on all that was reached, as it is now."""
+        reach.finish()
+        tensors = [t for t, _ in reach.tensors.values()]
+        return cls(reach.containers, reach.paths, reach.contents, reach.objects, tensors)
+
+    def renewed(self) -> Guards:
+        """The same as they are now: what is reached is the same where there is no difference."""
+        contents = [(path, now) for path, now, _ in self.contents]
+        return Guards(self.containers, self.paths, contents, self.objects, self.tensors)
 
     def difference(self) -> str | None:
         """The name of something that is no longer what it was, or None."""

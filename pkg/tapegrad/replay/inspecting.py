@@ -38,7 +38,7 @@ class Table:
     __repr__ = __str__
 
 
-def shown(program: Program, numbers: set[int]) -> str:
+def shown(program: Program, numbers: frozenset[int]) -> str:
     return ", ".join(f"{SHORT[program.buffers[n].kind]}{n}" for n in sorted(numbers))
 
 
@@ -51,8 +51,8 @@ def rows_of(program: Program, times: list[int], runs: int) -> list[tuple[Any, ..
         (
             step.label,
             elements(step),
-            shown(program, step.read_buffers()),
-            shown(program, step.written_buffers()),
+            shown(program, step.read_buffers),
+            shown(program, step.written_buffers),
             t / runs,
         )
         for step, t in zip(program.steps, times, strict=True)

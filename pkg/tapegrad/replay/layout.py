@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from array import array
+from itertools import chain
 from typing import Any
 
 from .._layout import (
@@ -88,13 +90,13 @@ def lay_out(program: Program) -> Any:
     static: list[tuple[Any, Operand]] = []
     pool_words: list[tuple[int, int, int]] = []  # (instruction, frame word, pool offset)
     cells: list[Cells] = []
-    touched = set(program.lifetimes()) | {
+    touched = set().union(*(s.touched_buffers for s in program.steps)) | {
         m.buffer for m in (*made_of(program.effects.result), *made_of(program.effects.exits)) if m.buffer >= 0
     }
     touched |= {s[1].buffer for r in program.effects.records for s in r.saved if s[1] is not None}
     base_of: dict[int, int] = {}
     bases: list[tuple[int, int, int, int, int]] = []
-    written = set().union(*(s.written_buffers() for s in program.steps)) if program.steps else set()
+    written = set().union(*(s.written_buffers for s in program.steps)) if program.steps else set()
     versions = {}
     outside_bumps = []
     changed_at = {}
@@ -182,7 +184,7 @@ def lay_out(program: Program) -> Any:
             code[i][FRAME_AT + FRAME_SCRATCH] = address_of
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
-        struct.pack(f"{len(code) * INSTRUCTION_WORDS}q", *(w for row in code for w in row)),
+        array("q", chain.from_iterable(code)).tobytes(),
         tuple((memory.address + w[0] if isinstance(w, tuple) else w, b, o) for w, b, o in spots),
         tuple(bases),
         (arena, scratch_memory, memory, [b.source for b in program.buffers.values() if b.kind == OUTSIDE]),

@@ -140,17 +140,17 @@ class StepReader(Addresses):
         """Memory made inside must be written before it is read, and constants may be what they are."""
         written: set[int] = set()
         for step in program.steps:
-            for number in step.read_buffers():
+            for number in step.read_buffers:
                 b = program.buffers[number]
                 if b.kind in (INSIDE, FRESH) and b.nbytes and number not in written:
                     raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
-            written |= step.written_buffers()
+            written |= step.written_buffers
 
     def _writes_doubtful(self, steps: list[Step]) -> bool:
         """Whether memory of an argument that is reached in another way too is written."""
         ranges = [_look.memory_of(self.arguments[i])[1:3] for i in self.doubtful]
         for step in steps:
-            for number in step.written_buffers():
+            for number in step.written_buffers:
                 b = self.buffers[number]
                 if b.kind == ARGUMENT and b.source in self.doubtful:
                     return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
 
 from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Program, Step
 
@@ -57,8 +59,7 @@ class MemoryPlan:
         )
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Memory wanted from step `first` to step `last`; `key` is a buffer, or -1 - step for its scratch."""
 
     key: int
@@ -100,8 +101,20 @@ def place(blocks: Iterable[Block]) -> tuple[dict[int, int], int]:
 def pack(blocks: list[Block]) -> tuple[dict[int, int], int]:
     """The better of two orders: the largest first, or as they come alive."""
     largest = place(sorted(blocks, key=lambda b: (-b.nbytes, b.first, b.key)))
+    if largest[1] <= needed(blocks):
+        return largest
     in_order = place(sorted(blocks, key=lambda b: (b.first, -b.nbytes, b.key)))
     return in_order if in_order[1] < largest[1] else largest
+
+
+def needed(blocks: list[Block]) -> int:
+    """The most bytes that are alive at one step: no arrangement takes fewer."""
+    changes: dict[int, int] = {}
+    for b in blocks:
+        size = aligned(b.nbytes)
+        changes[b.first] = changes.get(b.first, 0) + size
+        changes[b.last + 1] = changes.get(b.last + 1, 0) - size
+    return max(accumulate(changes[step] for step in sorted(changes)), default=0)
 
 
 def blocks_of(program: Program) -> list[Block]:
@@ -123,10 +136,12 @@ def plan_memory(program: Program) -> MemoryPlan:
     unshared = sum(aligned(b.nbytes) for b in own) + region
     if scratch:
         # One region stays in the caches from step to step, so it is given up only for what counts.
-        together, total = pack(own + scratch)
-        if (arena + region - total) * WORTH > arena + region:
-            offsets, arena, region = together, total, 0
-    touched = set(program.lifetimes())
+        apart = arena + region
+        if (apart - needed(own + scratch)) * WORTH > apart:
+            together, total = pack(own + scratch)
+            if (apart - total) * WORTH > apart:
+                offsets, arena, region = together, total, 0
+    touched = frozenset().union(*(s.touched_buffers for s in program.steps))
 
     def bytes_of(kind: str) -> int:
         return sum(b.nbytes for b in program.buffers.values() if b.kind == kind and b.number in touched)

@@ -13,10 +13,10 @@ from typing import Any
 
 from .._tensor import Tensor
 from ._guards import View
+from .effects import PLAIN
 
 __all__ = ["Reach"]
 
-PLAIN = (int, float, complex, str, bytes, bool, type(None))
 MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
 MOST_BYTES = 1 << 20  # of a NumPy array
 DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))

@@ -33,7 +33,7 @@ from .._layout import (
 from .._tensor import Tensor
 from . import _look, _plans
 from .addresses import Unfit
-from .effects import Effects, Made, Record
+from .effects import PLAIN, Effects, Made, Record
 from .logged_steps import StepReader
 from .program import (
     ARGUMENT,
@@ -48,7 +48,6 @@ from .program import (
 
 __all__ = ["Reader", "Unfit"]
 
-PLAIN = (int, float, str, bool, bytes, type(None), complex)
 
 
 class Reader(StepReader):
@@ -58,14 +57,17 @@ class Reader(StepReader):
     state), `result` what the function returned.
     """
 
+    def refuse(self) -> None:
+        """Unfit where the capture has seen that the code cannot be replayed."""
+        if self.capture.refusals:
+            why, line = self.capture.refusals[0]
+            raise Unfit(why, line, lasting=True)
+        if not self.capture.whole:
+            raise Unfit("there was no memory to note every storage")
+
     def read(self) -> Program:
         """The program; Unfit where the code cannot be replayed."""
         capture = self.capture
-        if capture.refusals:
-            why, line = capture.refusals[0]
-            raise Unfit(why, line, lasting=True)
-        if not capture.whole:
-            raise Unfit("there was no memory to note every storage")
         self._forget_views()
         self._leaves()
         self._lay_out_memory()
@@ -163,7 +165,7 @@ class Reader(StepReader):
         """(tensor, argument's number or leaf, how often it was changed, and by which steps)."""
         writers: dict[tuple[str, Any], list[int]] = {}
         for step in steps:
-            for number in step.written_buffers():
+            for number in step.written_buffers:
                 writers.setdefault((self.buffers[number].kind, self.buffers[number].source), []).append(step.at)
         found = []
         seen = set()

@@ -14,7 +14,7 @@ def remove_copies(program: Program) -> Program:
     """Lets a copy be its source where neither changes as long as the copy is read, or where the source dies."""
     writers: dict[int, list[int]] = {}
     for i, step in enumerate(program.steps):
-        for number in step.written_buffers():
+        for number in step.written_buffers:
             writers.setdefault(number, []).append(i)
     merged = Merged(program)
     kept = []

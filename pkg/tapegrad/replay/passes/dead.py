@@ -17,10 +17,10 @@ def remove_dead(program: Program) -> Program:
     kept = []
     for at in range(len(program.steps) - 1, -1, -1):
         step = program.steps[at]
-        written = step.written_buffers()
+        written = step.written_buffers
         if stays(step) or not written or any(n in needed or program.observed(n) for n in written):
             kept.append((step, at))
-            needed |= step.read_buffers()
+            needed |= step.read_buffers
     if len(kept) == len(program.steps):
         return program
     return with_steps(program, kept[::-1])

@@ -101,8 +101,9 @@ class Units:
         for i in range(count):
             for j in bits(self.before[i]):
                 self.ancestors[i] |= self.ancestors[j] | 1 << j
-            for j in bits(self.ancestors[i]):
-                self.descendants[j] |= 1 << i
+        for i in reversed(range(count)):
+            for j in bits(self.before[i]):
+                self.descendants[j] |= self.descendants[i] | 1 << i
         self.unit = list(range(count))  # of each step: the first step of its unit
         self.members = {i: 1 << i for i in range(count)}
 

@@ -34,5 +34,5 @@ class Merged:
 
     def step(self, step: Step) -> Step:
         """The step with its operands where they lie now."""
-        touched = [*step.operands.values(), *step.table.values()]
-        return step.with_operands({o.buffer: self.at(Operand(o.buffer, 0)) for o in touched if o.buffer in self.moves})
+        moved = self.moves.keys() & {o.buffer for o in (*step.operands.values(), *step.table.values())}
+        return step.with_operands({n: self.at(Operand(n, 0)) for n in moved}) if moved else step

@@ -102,7 +102,7 @@ def shared_weights(program: Program) -> list[list[int]]:
                 open_groups[weight] = []
                 groups.append(open_groups[weight])
             open_groups[weight].append(i)
-        written = step.written_buffers()
+        written = step.written_buffers
         if written:
             open_groups = {w: g for w, g in open_groups.items() if w[0].buffer not in written}
     return groups

@@ -54,9 +54,9 @@ def candidates(program: Program) -> list[tuple[int, int]]:
     places: dict[int, list[int]] = {}
     writers: dict[int, int] = {}
     for i, step in enumerate(program.steps):
-        for number in step.touched_buffers():
+        for number in step.touched_buffers:
             places.setdefault(number, []).append(i)
-        for number in step.written_buffers():
+        for number in step.written_buffers:
             writers[number] = writers.get(number, 0) + 1
     found = []
     for number, at in places.items():
@@ -76,7 +76,7 @@ def computed_again(
     lifetimes = program.lifetimes()
     makers: dict[int, list[int]] = {}
     for i, step in enumerate(program.steps):
-        for n in step.written_buffers():
+        for n in step.written_buffers:
             makers.setdefault(n, []).append(i)
     again: set[int] = set()  # steps to repeat
 
@@ -91,10 +91,10 @@ def computed_again(
             return False
         maker = makers[n][0]
         step = program.steps[maker]
-        if stays(step) or step.adds or step.update is not None or step.written_buffers() != {n}:
+        if stays(step) or step.adds or step.update is not None or step.written_buffers != {n}:
             return False
         again.add(maker)
-        return all(available(m, maker) or (program.buffers[m].kind == INSIDE and plan(m)) for m in step.read_buffers())
+        return all(available(m, maker) or (program.buffers[m].kind == INSIDE and plan(m)) for m in step.read_buffers)
 
     if not plan(number):
         return None
@@ -103,7 +103,7 @@ def computed_again(
     move: dict[int, Operand] = {}
     inserted: list[tuple[Step, int | None]] = []
     for i in sorted(again):
-        (target,) = program.steps[i].written_buffers()
+        (target,) = program.steps[i].written_buffers
         made = after.new_buffer(program.buffers[target].nbytes).number
         move[target] = Operand(made, 0)
         inserted.append((program.steps[i].with_operands(move), None))
@@ -114,7 +114,7 @@ def computed_again(
     steps: list[tuple[Step, int | None]] = [(s, i) for i, s in enumerate(program.steps[:at])]
     steps += inserted
     for i, s in enumerate(program.steps[at:], at):
-        if not s.written_buffers() & copies:
+        if not s.written_buffers & copies:
             steps.append((s.with_operands(move), i))
     return remove_dead(with_steps(after, steps)), origins
 

@@ -109,11 +109,11 @@ def independent(step: Step, n_rows: int) -> bool:
 
 def earliest(steps: Sequence[tuple[Step, int | None]], part: Step) -> int:
     """The first place from which on nothing stands in the way of `part`, at the end of `steps`."""
-    reads, writes = part.read_buffers(), part.written_buffers()
+    reads, writes = part.read_buffers, part.written_buffers
     at = len(steps)
     while at > 0:
         step = steps[at - 1][0]
-        if stays(step) or step.touched_buffers() & writes or step.written_buffers() & reads:
+        if stays(step) or step.touched_buffers & writes or step.written_buffers & reads:
             break
         at -= 1
     return at
