@@ -2,9 +2,13 @@
 
 import gc
 import warnings
+import weakref
 
 import tapegrad as torch
+from tapegrad.replay.program import Program
+from tapegrad.replay.recording import Reader
 from tapegrad.tape import _storage
+from tapegrad.tape._capture import Capture
 
 
 def test_a_cycle_made_inside_is_no_escape():
@@ -97,3 +101,52 @@ def test_recording_uses_memory_again_as_eager_code_does():
         recorded = run(compiled)
     assert compiled.counters.recorded == 3
     assert recorded <= 1.1 * eager
+
+
+def test_programs_do_not_keep_the_gradients_they_were_recorded_with():
+    w = torch.ones(3, requires_grad=True)
+
+    def accumulate(x):
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+
+    run = torch.compile(accumulate)
+    w.grad = torch.zeros(3)
+    for _ in range(4):
+        run(torch.ones(3))
+    assert run.counters.replayed == 2
+    recorded_with = weakref.ref(w.grad)
+    w.grad = None
+    gc.collect()
+    assert recorded_with() is None
+
+
+def test_recordings_leave_nothing_to_the_garbage_collector():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss, {"x": [x + 1]}
+
+    def count():
+        return sum(isinstance(o, (torch.Tensor, Capture, Reader, Program)) for o in gc.garbage)
+
+    run = torch.compile(step)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(5):
+            run(torch.ones(2, 3))
+        assert run.counters.replayed == 2
+        gc.collect()
+        assert count() == 0
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from .._layout import (
@@ -53,6 +52,7 @@ class Addresses:
         result: Any,
         strict: bool = False,
     ) -> None:
+        self.places: Places  # while it is read
         self.capture = capture
         self.strict = strict  # an argument that is reached in another way too is that very tensor
         self.arguments = tuple(arguments)
@@ -62,7 +62,6 @@ class Addresses:
         shown = capture.shared
         self.from_outside = [t for t in capture.outside.values() if _look.memory_of(t)[0] not in shown]
         self.buffers: dict[int, Buffer] = {}
-        self.places = Places(self._number_of, partial(tuple.__new__, Operand))
         self.owners_outside: list[tuple[str, Any, int]] = []  # kind, source and bytes of owners -1, -2, ...
         self.first_lines: dict[int, Any] = {}  # the line that first used a storage made inside
         # Where the storages lie that were made inside and are still there: their numbers.
@@ -90,13 +89,13 @@ class Addresses:
         """The leaves whose gradients were touched, and what those were at the start."""
         puts = list(self.capture.gradient_puts)
         without: dict[int, Tensor] = {}
-        gradients: dict[int, tuple[bool, Any]] = {}  # in the order of their first mention, as far as it is known
+        gradients: dict[int, tuple[bool, bool, Any]] = {}  # in the order of their first mention, as far as it is known
         for at, t, read in self.capture.without_record:
             rec = _look.record_of(t)
             if rec < 0:  # still none: it stays so, as in eager code
                 rec = -id(t)
                 without[rec] = t
-            gradients.setdefault(rec, (read, None))
+            gradients.setdefault(rec, (read, False, None))
             if not read:
                 puts.append((at, rec, 0))
         gradients = {**gradients, **{k: v for k, v in self.capture.gradients.items() if k not in gradients}}
@@ -108,8 +107,9 @@ class Addresses:
                 owners.setdefault(rec, t)
         self.owners = owners
         self.leaves: list[Leaf] = []
+        self.held: dict[int, Tensor] = {}  # the gradients that leaves had at the start, by the leaf's number
         self.leaf_of: dict[int, int] = {}
-        for rec, (read, held) in gradients.items():
+        for rec, (read, there, held) in gradients.items():
             if rec not in owners:
                 if _look.is_record(rec) and _look.record_object(rec) is not None:
                     raise Unfit("a gradient of a tensor made inside the function is kept")
@@ -120,19 +120,20 @@ class Addresses:
                 if a is owner and id(a) not in self.known:
                     owner = _plans.Argument(i)
                     break
-            self.leaves.append(Leaf(owner, None if not read else held is not None, held if read else None))
+            if read and held is not None:
+                self.held[len(self.leaves)] = held
+            self.leaves.append(Leaf(owner, there if read else None))
 
     def _lay_out_memory(self) -> None:
         """Puts what was there before the function; what later lines hide comes first."""
         entries: list[tuple[int, int, int]] = []
         held = set()
-        for i, leaf in enumerate(self.leaves):
-            if leaf.held is not None:
-                _, start, _, first, end = _look.memory_of(leaf.held)
-                if start not in self.living:
-                    entries.append((first, end, i))
-                    held.add(start)
-                    held.add(id(leaf.held))
+        for i, gradient in self.held.items():
+            _, start, _, first, end = _look.memory_of(gradient)
+            if start not in self.living:
+                entries.append((first, end, i))
+                held.add(start)
+                held.add(id(gradient))
         owned = {_look.memory_of(t)[1] for t in self.known.values()}
         lent: dict[int, list[tuple[int, int]]] = {}  # by where the memory starts: arguments and their first elements
         outside: dict[int, Tensor] = {}

@@ -16,12 +16,11 @@ class Leaf(NamedTuple):
     """A leaf whose gradient the code looks at or puts.
 
     `tensor` may be an Argument. `entry`: None if what it was before makes no difference, else whether there was
-    one; `held` is that one, of the recording.
+    one.
     """
 
     tensor: Any
     entry: bool | None
-    held: Any
 
     def owner(self, arguments: tuple[Any, ...]) -> Any:
         """The leaf itself, in a call with these tensor arguments."""

@@ -239,34 +239,45 @@ def dropped(program: Program) -> tuple[int, ...]:
     )
 
 
-def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
-    effects = program.effects
+class Templates:
+    """Results as the machine makes them: one tensor in two places stays one."""
 
-    plans: dict[int, Any] = {}  # one tensor in two places stays one
+    def __init__(self, base_of: dict[int, int]) -> None:
+        self.base_of = base_of
+        self.made: dict[int, Any] = {}
 
-    def plan(m: Any) -> Any:
+    def plan(self, m: Any) -> Any:
         if isinstance(m, Made):
-            if id(m) in plans:
-                plans[id(m)].shared = True
-                return plans[id(m)]
-            over = m.over if m.buffer < 0 else base_of[m.buffer]
-            plans[id(m)] = _plans.TensorPlan(
-                over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
-            )
-            plans[id(m)].view_of = plan(m.base)
-            if isinstance(m.base, Made):
-                plans[id(m.base)].shared = True
-            return plans[id(m)]
+            return self._tensor(m)
         if isinstance(m, _plans.Rebuild):
-            return _plans.Rebuild(m.make, plan(m.parts))
+            return _plans.Rebuild(m.make, self.plan(m.parts))
         if type(m) is tuple:
-            return tuple(plan(x) for x in m)
+            return tuple([self.plan(x) for x in m])
         if type(m) is list:
-            return [plan(x) for x in m]
+            return [self.plan(x) for x in m]
         if type(m) is dict:
-            return {k: plan(x) for k, x in m.items()}
+            return {k: self.plan(x) for k, x in m.items()}
         return m
 
+    def _tensor(self, m: Made) -> Any:
+        found = self.made.get(id(m))
+        if found is not None:
+            found.shared = True
+            return found
+        over = m.over if m.buffer < 0 else self.base_of[m.buffer]
+        found = self.made[id(m)] = _plans.TensorPlan(
+            over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference
+        )
+        found.view_of = self.plan(m.base)
+        if isinstance(m.base, Made):
+            self.made[id(m.base)].shared = True
+        return found
+
+
+def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any, outside_bumps: Any) -> None:
+    effects = program.effects
+    templates = Templates(base_of)
+    plan = templates.plan
     exits = tuple(plan(e) for e in effects.exits)
     machine.guarded = tuple(_plans.Guarded(t) for t in effects.guarded)
     machine.leaves = tuple(leaf.tensor for leaf in effects.leaves)
@@ -287,7 +298,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
     machine.dropped = dropped(program)
     machine.bumps = tuple(outside_bumps)
     machine.result = plan(effects.result)
-    machine.shared_plans = tuple(p for p in plans.values() if p.shared)
+    machine.shared_plans = tuple(p for p in templates.made.values() if p.shared)
     stamps = []
     for record in effects.records:
         saved = []

@@ -138,13 +138,11 @@ class StepReader(Addresses):
 
     def _check_reads(self, program: Program) -> None:
         """Memory made inside must be written before it is read, and constants may be what they are."""
-        written: set[int] = set()
+        unwritten = {b.number for b in program.buffers.values() if b.kind in (INSIDE, FRESH) and b.nbytes}
         for step in program.steps:
-            for number in step.read_buffers:
-                b = program.buffers[number]
-                if b.kind in (INSIDE, FRESH) and b.nbytes and number not in written:
-                    raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
-            written |= step.written_buffers
+            if not unwritten.isdisjoint(step.read_buffers):
+                raise Unfit("memory is read that no recorded operation has filled (NumPy has, say)", step.line)
+            unwritten -= step.written_buffers
 
     def _writes_doubtful(self, steps: list[Step]) -> bool:
         """Whether memory of an argument that is reached in another way too is written."""

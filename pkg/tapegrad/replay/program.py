@@ -6,10 +6,9 @@ here is plain data; a pass is a function from a program to a program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .._layout import (
     FRAME_ACC,
@@ -53,6 +52,21 @@ class Operand(NamedTuple):
 
     buffer: int
     offset: int
+
+
+T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """`functools.cached_property` without its lock, which takes longer than what is kept here."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute = compute
+        self.name = compute.__name__
+
+    def __get__(self, step: Any, kind: Any = None) -> T:
+        found = step.__dict__[self.name] = self.compute(step)
+        return found
 
 
 @dataclass
@@ -138,27 +152,21 @@ class Step:
         """Whether input k advances with the result (flat layout: has its size; else it is one element)."""
         return self.frame[FRAME_STEP + k] == 1
 
-    def read_operands(self) -> Iterator[Operand]:
-        for word in self.reads:
-            yield self.operands[word]
-        for place in self.table_reads:
-            yield self.table[place]
+    def read_operands(self) -> list[Operand]:
+        return [self.operands[w] for w in self.reads] + [self.table[p] for p in self.table_reads]
 
-    def written_operands(self) -> Iterator[Operand]:
-        for word in self.writes:
-            yield self.operands[word]
-        for place in self.table_writes:
-            yield self.table[place]
+    def written_operands(self) -> list[Operand]:
+        return [self.operands[w] for w in self.writes] + [self.table[p] for p in self.table_writes]
 
-    @cached_property
+    @once
     def read_buffers(self) -> frozenset[int]:
-        return frozenset(o.buffer for o in self.read_operands())
+        return frozenset([o.buffer for o in self.read_operands()])
 
-    @cached_property
+    @once
     def written_buffers(self) -> frozenset[int]:
-        return frozenset(o.buffer for o in self.written_operands())
+        return frozenset([o.buffer for o in self.written_operands()])
 
-    @cached_property
+    @once
     def touched_buffers(self) -> frozenset[int]:
         return self.read_buffers | self.written_buffers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import struct
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from .._layout import (
@@ -32,6 +33,7 @@ from .._layout import (
 )
 from .._tensor import Tensor
 from . import _look, _plans
+from ._places import Places
 from .addresses import Unfit
 from .effects import PLAIN, Effects, Made, Record
 from .logged_steps import StepReader
@@ -67,6 +69,13 @@ class Reader(StepReader):
 
     def read(self) -> Program:
         """The program; Unfit where the code cannot be replayed."""
+        self.places = Places(self._number_of, partial(tuple.__new__, Operand))
+        try:
+            return self._read()
+        finally:
+            del self.places  # it refers back to this object, which holds the tensors of the recording
+
+    def _read(self) -> Program:
         capture = self.capture
         self._forget_views()
         self._leaves()
@@ -93,26 +102,23 @@ class Reader(StepReader):
         not_made = self.known.keys() | {id(a) for a in self.arguments}
         seen: dict[int, Tensor] = {}  # what the caller gets, with what those are views of
 
-        def see(t: Tensor) -> None:
-            if id(t) in seen or id(t) in not_made:
-                return
-            seen[id(t)] = t
-            storage, start, _, _, _ = _look.memory_of(t)
-            number = capture.living.get(storage) or self.living.get(start)
-            if number is not None:
-                expected[number] += 1
-            if t._base is not None:  # in-place operations on the view will go through it
-                see(t._base)
+        def see(t: Any) -> None:
+            while t is not None and id(t) not in seen and id(t) not in not_made:
+                seen[id(t)] = t
+                storage, start, _, _, _ = _look.memory_of(t)
+                number = capture.living.get(storage) or self.living.get(start)
+                if number is not None:
+                    expected[number] += 1
+                t = t._base  # in-place operations on a view will go through it
 
         exits: list[Any] = []
         for rec, i in self.leaf_of.items():
-            leaf = self.leaves[i]
             now = _look.record_object(rec) if rec >= 0 else None
             if now is not None and not isinstance(now, Tensor):
                 if now.pre or now.post:
                     raise Unfit("a parameter has hooks on its gradient", lasting=True)
                 now = now.grad
-            if now is not None and now is leaf.held:
+            if now is not None and now is self.held.get(i):
                 exits.append(None)
             else:
                 exits.append(False if now is None else now)
@@ -163,32 +169,31 @@ class Reader(StepReader):
 
     def _versions(self, steps: list[Step]) -> list[tuple[Any, int, tuple[int, ...]]]:
         """(tensor, argument's number or leaf, how often it was changed, and by which steps)."""
-        writers: dict[tuple[str, Any], list[int]] = {}
+        changed: dict[int, list[int]] = {}  # by buffer
         for step in steps:
             for number in step.written_buffers:
-                writers.setdefault((self.buffers[number].kind, self.buffers[number].source), []).append(step.at)
+                changed.setdefault(number, []).append(step.at)
+        writers: dict[tuple[str, Any], list[int]] = {}
+        for number, at in changed.items():
+            b = self.buffers[number]
+            writers[b.kind, _look.memory_of(b.source)[1] if b.kind == OUTSIDE else b.source] = at
+        places: dict[int, Any] = {}  # of storages that are not named by their tensor
+        for i, gradient in self.held.items():
+            places[_look.memory_of(gradient)[0]] = (GRADIENT, i)
+        for i, a in enumerate(self.arguments):
+            if i not in self.fixed_arguments:
+                places[_look.memory_of(a)[0]] = (ARGUMENT, i)
         found = []
         seen = set()
         for t in self.from_outside:
-            storage = _look.memory_of(t)[0]
+            storage, start, _, _, _ = _look.memory_of(t)
             if storage in seen:
                 continue
             seen.add(storage)
             bumps = _look.storage_words(storage)[1] - self.capture.versions[storage]
             if bumps:
-                where: Any = t
-                for i, leaf in enumerate(self.leaves):
-                    if leaf.held is not None and _look.memory_of(leaf.held)[0] == storage:
-                        where = (GRADIENT, i)
-                for i, a in enumerate(self.arguments):
-                    if i not in self.fixed_arguments and _look.memory_of(a)[0] == storage:
-                        where = (ARGUMENT, i)
-                if where is t:
-                    start = _look.memory_of(t)[1]
-                    same = (v for (kind, o), v in writers.items() if kind == OUTSIDE and _look.memory_of(o)[1] == start)
-                    at = next(same, [])
-                else:
-                    at = writers.get(where, [])
+                where = places.get(storage, t)
+                at = writers.get((OUTSIDE, start) if where is t else where, [])
                 found.append((where, bumps, tuple(at)))
         return found
 

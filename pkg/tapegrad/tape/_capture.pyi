@@ -7,7 +7,7 @@ class Capture:
     living: dict[int, int]
     outside: dict[int, Any]
     versions: dict[int, int]
-    gradients: dict[int, tuple[bool, Any]]
+    gradients: dict[int, tuple[bool, bool, Any]]
     gradient_puts: list[tuple[int, int, int]]
     refusals: list[tuple[str, Any]]
     generators: list[tuple[int, Any]]

@@ -10,6 +10,7 @@ the thread that began it.
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_Next
 from cpython.ref cimport PyObject
+from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport int64_t, uintptr_t
 
 from tapegrad._layout cimport *
@@ -84,7 +85,8 @@ cdef class Capture:
     `log` has tuples, one per kernel call, copy or constant; `made` the storages that were made, as (place in the
     log, storage or 0 for another thread's, address, bytes); `living` the numbers, counted from 1, of those that are
     there at the end, by storage; `outside` the tensors from before the capture that were used, by id; `gradients` what
-    public gradients were looked at first, by record; `refusals` why the code cannot be replayed.
+    public gradients were looked at first, by record, as (read, whether there
+    was one, that one if it is used or still there); `refusals` why the code cannot be replayed.
     """
     cdef readonly list log
     cdef readonly list made
@@ -139,6 +141,8 @@ cdef class Capture:
             current = None
             _storage.noting = 0
             _storage.holding = 1
+            for rec, (read, held) in self.gradients.items():
+                self.gradients[rec] = (read, held is not None, None if held is None else held())
             self.forget_passing()
 
     cdef int forget_passing(self) except -1:
@@ -255,8 +259,8 @@ cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1:
 
 cdef int note_gradient(int64_t rec, object held, bint read, Storage* now) except -1:
     """The public gradient of a record, which is `held`, is looked at (`read`), or becomes one with memory `now`."""
-    if rec not in current.gradients:
-        current.gradients[rec] = (read, held)
+    if rec not in current.gradients:    # weakly: a gradient that is given up frees its memory, as in eager code
+        current.gradients[rec] = (read, None if held is None else PyWeakref_NewRef(held, None))
     if not read:
         current.gradient_puts.append((len(current.log), rec, <int64_t><uintptr_t>now))
     return 0

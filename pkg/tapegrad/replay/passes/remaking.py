@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 
 from ...dtypes import DTYPES
 from ...native.symbols import Symbol
@@ -94,28 +94,27 @@ class Values:
             for place, _, a in self.touched[cell.operand.buffer]
         )
 
+    def _value(self, found: Draft, again: dict[int, Ref], begin: int, at: int, n: int, cell: Cell) -> Ref:
+        """A cell as it is at step `at`, in a draft whose unit starts at step `begin`."""
+        i = self.maker(cell, n, at) if cell.full else None
+        if i is not None and i in self.chosen:
+            if i not in again:
+                piece = self.pieces[i]
+                assert piece is not None
+                again[i] = found.evaluate(piece, partial(self._value, found, again, begin, self.place[i], n))
+            return again[i]
+        if at < begin and not self.unchanged(cell, n, at, begin):
+            raise Gone
+        return found.load(cell)
+
     def draft(self, u: int) -> Draft:
         """What unit u computes, with the chosen values made again."""
         found = Draft()
-        begin = self.start[u]
         again: dict[int, Ref] = {}
-
-        def value(cell: Cell, at: int, n: int) -> Ref:
-            i = self.maker(cell, n, at) if cell.full else None
-            if i is not None and i in self.chosen:
-                if i not in again:
-                    piece = self.pieces[i]
-                    assert piece is not None
-                    again[i] = found.evaluate(piece, lambda c: value(c, self.place[i], n))
-                return again[i]
-            if at < begin and not self.unchanged(cell, n, at, begin):
-                raise Gone
-            return found.load(cell)
-
         for i in self.order[u]:
             piece = self.pieces[i]
             assert piece is not None
-            found.add(piece, lambda c, piece=piece: value(c, begin, piece.n))
+            found.add(piece, partial(self._value, found, again, self.start[u], self.start[u], piece.n))
         return found
 
     def choose(self, units: Iterable[int]) -> None:
