@@ -257,6 +257,20 @@ def test_random_numbers_are_those_of_eager_code():
             assert a == [function(X()).sum().item() for _ in range(6)]
 
 
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox, np.random.SFC64, np.random.MT19937])
+def test_another_generator_below_numpys_functions(kind):
+    before = np.random.get_bit_generator()
+    np.random.set_bit_generator(kind(3))
+    try:
+        check_eager(numpy_random, "NumPy's random numbers", args=(X(),))
+        f = compile(lambda x: x * 2)
+        for _ in range(3):
+            f(X())
+        assert f.counters.replayed == 1
+    finally:
+        np.random.set_bit_generator(before)
+
+
 # ---------------------------------------------------------------- what the code reaches
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import random
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from .inspecting import Table, table_of
 from .passes import run_passes
 from .planning import MemoryPlan, plan_memory
 from .program import Program
+from .randomness import random_states
 from .reach import Reach
 from .recording import Reader, Unfit
 from .state import State, contents
@@ -344,15 +343,6 @@ class CompiledFunction(Caller):
             limit = max(self.limit - (plan.total - plan.peak), 0)
         signature.entries.insert(0, Entry(run_passes(program, limit), program, guards))
         del signature.entries[MOST_PROGRAMS:]
-
-
-def random_states() -> tuple[Any, Any]:
-    """Where Python's and NumPy's global generators stand."""
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is None:
-        return random.getstate(), None
-    state = numpy_random.get_state()
-    return random.getstate(), (state[1].tobytes(), *state[2:])
 
 
 def form_and_contents(o: Any) -> Any:
