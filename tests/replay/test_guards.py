@@ -257,6 +257,18 @@ def test_random_numbers_are_those_of_eager_code():
             assert a == [function(X()).sum().item() for _ in range(6)]
 
 
+def test_a_global_that_is_only_named_like_an_attribute():
+    space = {"torch": torch, "net": types.SimpleNamespace(i=torch.ones(3), scale=2.0), "i": 0, "unused": 0}
+    exec("def step(x):\n    def inner():\n        return net.i * net.scale\n    return (x * inner()).sum()", space)
+    f = compile(space["step"])
+    for i in range(6):
+        space["i"] = i
+        assert f(X(3)[:3, :3]).item() == space["step"](X(3)[:3, :3]).item()
+    assert f.counters.replayed == 4
+    space["net"] = types.SimpleNamespace(i=torch.full((3,), 5.0), scale=2.0)
+    assert f(X(3)[:3, :3]).item() == space["step"](X(3)[:3, :3]).item()
+
+
 @pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox, np.random.SFC64, np.random.MT19937])
 def test_another_generator_below_numpys_functions(kind):
     before = np.random.get_bit_generator()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import dis
 import functools
 import random
 import sys
 import types
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._tensor import Tensor
 from ._guards import View
@@ -201,18 +202,13 @@ class Reach:
             found.append((default, name))
         if library:
             return found
-        names: set[str] = set()
-        for code in codes_of(f.__code__):
-            names.update(code.co_names)
-            self.names.update(code.co_names)
-            self.names.update(strings_of(code.co_consts))
-        if names & DYNAMIC:
+        code = names_in(f.__code__)
+        self.names |= code.names | code.strings
+        if code.names & DYNAMIC:
             self._everything = True
-        used = sorted(n for n in names if n in f.__globals__)
+        used = sorted(n for n in code.globals if n in f.__globals__)
         found += [(f.__globals__[n], n) for n in used]
-        for n in names - set(used):  # imported by the code itself
-            if n in sys.modules:
-                found.append((sys.modules[n], n))
+        found += [(sys.modules[n], n) for n in code.imports if n in sys.modules]
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")
         self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
@@ -309,13 +305,32 @@ def state_of(o: Any) -> Callable[[], Any] | None:
     return None
 
 
-def codes_of(code: types.CodeType) -> list[types.CodeType]:
-    """A code object and those of the functions defined in it."""
-    found = [code]
-    for c in code.co_consts:
-        if isinstance(c, types.CodeType):
-            found += codes_of(c)
-    return found
+class CodeNames(NamedTuple):
+    """What a code object and those of the functions defined in it name."""
+
+    names: frozenset[str]  # all of them: globals and attributes
+    globals: frozenset[str]
+    imports: frozenset[str]
+    strings: frozenset[str]  # constants that may be an attribute's name
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> CodeNames:
+    """The names in a code object. An attribute is not the global of the same name, which may be a loop's counter."""
+    names, strings = set(code.co_names), set(strings_of(code.co_consts))
+    used: set[str] = set()
+    imports: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            imports.add(instruction.argval)
+        elif instruction.opname.endswith(("_GLOBAL", "_NAME")):
+            used.add(instruction.argval)
+    for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
+        names |= inner.names
+        used |= inner.globals
+        imports |= inner.imports
+        strings |= inner.strings
+    return CodeNames(frozenset(names), frozenset(used), frozenset(imports), frozenset(strings))
 
 
 @functools.cache
