@@ -94,7 +94,7 @@ class Units:
     def __init__(self, program: Program) -> None:
         self.accesses = [accesses(step, program) for step in program.steps]
         count = len(program.steps)
-        self.before = [0] * count  # direct
+        self.before = [0] * count  # direct, without those that others imply
         self._find_edges(program)
         self.ancestors = [0] * count
         self.descendants = [0] * count
@@ -116,7 +116,10 @@ class Units:
                     if j != i and (a.write or b.write) and a.lo < b.hi and b.lo < a.hi:
                         self.before[i] |= 1 << j
             for a in self.accesses[i]:
-                by_buffer.setdefault(a.buffer, []).append((i, a))
+                earlier = by_buffer.setdefault(a.buffer, [])
+                if a.write:  # what comes later depends on this one, and so on all that this one depends on
+                    earlier[:] = [(j, b) for j, b in earlier if j == i or b.lo < a.lo or a.hi < b.hi]
+                earlier.append((i, a))
             if any(a.write and program.observed(a.buffer) for a in self.accesses[i]):
                 if failing >= 0:
                     self.before[i] |= 1 << failing

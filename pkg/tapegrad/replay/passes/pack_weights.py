@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..._layout import FRAME_EXT, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_WORDS
@@ -52,7 +53,13 @@ class Product(NamedTuple):
             bias = 0
             if x_transposed or not w_transposed:
                 return None
-        return Product(m, n, k, size, bias, x_stride, w_stride) if panels_win(0, 1, m, n, k) else None  # type: ignore[no-untyped-call]
+        return Product(m, n, k, size, bias, x_stride, w_stride) if ours(m, n, k) else None
+
+
+@cache
+def ours(m: int, n: int, k: int) -> bool:
+    """Whether a product of this size goes to our own kernel."""
+    return bool(panels_win(0, 1, m, n, k))  # type: ignore[no-untyped-call]
 
 
 Weight = tuple[Operand, int, int, int, int]  # where, rows, columns, row stride, dtype
