@@ -3,7 +3,7 @@
     python asv_bench/compare_compiled.py                        every row and every side
     python asv_bench/compare_compiled.py --rows '32,32|rnn'     rows whose name matches
     python asv_bench/compare_compiled.py --sides tapegrad torch the named sides
-    python asv_bench/compare_compiled.py --quick                a smoke test
+    python asv_bench/compare_compiled.py --quick                a smoke test without torch.compile
     python asv_bench/compare_compiled.py --markdown             tables as Markdown, --json as JSON
 
 The sides are tapegrad and PyTorch, eager and compiled (`torch.compile` of the loss and of the update,
@@ -19,7 +19,6 @@ quartiles.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import importlib
 import importlib.util
@@ -210,28 +209,6 @@ def table(results: list[Result], recordings: dict[str, float], markdown: bool) -
     return ["  ".join(x.ljust(w) for x, w in zip(c, widths, strict=True)).rstrip() for c in (head, *cells)]
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
-    parser.add_argument("--rows", metavar="REGEX", default="", help="only rows whose name matches")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE")
-    parser.add_argument("--list", action="store_true", help="print the names of rows and sides, and stop")
-    parser.add_argument("--rounds", type=int, default=31, help="rounds per row (31)")
-    parser.add_argument("--slice", type=float, default=0.02, help="seconds per side and round (0.02)")
-    parser.add_argument("--rtol", type=float, default=1e-4, help="how far losses may differ (1e-4)")
-    parser.add_argument("--cpu-time", action="store_true", help="time by the processor's clock of this process")
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 2 ms, nothing of what compiles for long")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--markdown", action="store_true")
-    args = parser.parse_args(argv)
-    if args.rounds < 1 or args.slice <= 0:
-        parser.error("--rounds and --slice must be positive")
-    if args.quick:
-        args.rounds, args.slice = 3, 0.002
-        args.sides = [s for s in args.sides if s != INDUCTOR]
-    return args
-
-
 def versions() -> dict[str, str]:
     names = ("tapegrad", "torch", "jax", "optax", "numba", "numpy")
     present = [n for n in names if importlib.util.find_spec(n) is not None]
@@ -239,7 +216,11 @@ def versions() -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
+    parser = compare_torch.options(__doc__)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE")
+    args = compare_torch.arguments(parser, argv)
+    if args.quick:
+        args.sides = [s for s in args.sides if s != INDUCTOR]
     cores = one_core()
     try:
         ours, theirs = common.load("tapegrad"), common.load("torch")

@@ -168,19 +168,23 @@ def lines(results: list[Result], markdown: bool, names: tuple[str, str]) -> list
     return ["  ".join(row).rstrip() for row in padded]
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of every comparison; `arguments` reads the line with it."""
     as_written = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
+    parser = argparse.ArgumentParser(description=description, formatter_class=as_written)
     parser.add_argument("--rows", metavar="REGEX", default="", help="only rows whose name matches")
-    parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
+    parser.add_argument("--list", action="store_true", help="print the names to choose from and stop")
     parser.add_argument("--rounds", type=int, default=31, help="rounds per row (31)")
-    parser.add_argument("--slice", type=float, default=0.02, help="seconds per library and round (0.02)")
+    parser.add_argument("--slice", type=float, default=0.02, help="seconds per side and round (0.02)")
     parser.add_argument("--rtol", type=float, default=1e-4, help="how far losses may differ (1e-4)")
     parser.add_argument("--cpu-time", action="store_true", help="time by the processor's clock of this process")
     parser.add_argument("--quick", action="store_true", help="3 rounds of 2 ms: runs? same numbers?")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--ours", default="tapegrad", help=argparse.SUPPRESS)  # "torch": the script on itself
+    return parser
+
+
+def arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.rounds < 1 or args.slice <= 0:
         parser.error("--rounds and --slice must be positive")
@@ -190,7 +194,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = arguments(argv)
+    parser = options(__doc__)
+    parser.add_argument("--ours", default="tapegrad", help=argparse.SUPPRESS)  # "torch": the script on itself
+    args = arguments(parser, argv)
     chosen = {name: make for name, make in rows().items() if re.search(args.rows, name)}
     if args.list or not chosen:
         print("\n".join(rows() if args.list else [f"no row matches {args.rows!r}"]))

@@ -30,7 +30,6 @@ import numpy as np  # isort: skip
 
 import tapegrad  # isort: skip
 
-Run = Callable[[], tuple[float, np.ndarray]]
 ONCE = {"tapegrad compiled", "copy"}
 
 

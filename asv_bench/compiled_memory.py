@@ -65,7 +65,6 @@ def fastest(f: Any, x: Any, t: Any, repeat: int) -> float:
 def measure(args: argparse.Namespace) -> dict[str, float]:
     """What one process finds."""
     torch = common.load("tapegrad")
-    torch.set_num_threads(1)
     step, x, t = work(torch, args)
     if args.way == "eager":
         for _ in range(3):

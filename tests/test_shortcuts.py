@@ -183,6 +183,10 @@ def test_they_look_like_the_functions_they_stand_for(torch):
     assert torch.sum.__name__ == "sum"
     assert "Sum over" in torch.sum.__doc__
     assert torch.concat is torch.cat
+    for function in (torch.sum, torch.amax, torch.softmax, torch.matmul, torch.cat):
+        own = inspect.signature(function, follow_wrapped=False).parameters.values()
+        shown = inspect.signature(function).parameters.values()
+        assert [(p.name, p.default) for p in own] == [(p.name, p.default) for p in shown]
 
 
 def test_several_threads(torch):

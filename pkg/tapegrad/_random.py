@@ -19,7 +19,6 @@ from .tape import _capture
 
 __all__ = [
     "bernoulli",
-    "dropout_mask",
     "normal",
     "rand",
     "rand_like",
@@ -267,12 +266,6 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
         draw = draws.plan_bernoulli(tuple(self.shape), self.dtype, None, p.dtype)
         return _tensor.copy_(self, _new(draw, generator, False, (p,)))
     return _in_place(self, lambda shape, d: draws.plan_bernoulli_(shape, d, p), generator)
-
-
-def dropout_mask(input: Tensor, keep: float) -> Tensor:
-    """What dropout multiplies with: 1 / keep with probability `keep`, else 0, from the default generator."""
-    mask = _new(draws.plan_bernoulli_(tuple(input.shape), input.dtype, keep), None)
-    return mask.mul_(1.0 / keep) if keep > 0 else mask
 
 
 METHODS = {

@@ -100,14 +100,6 @@ def test_the_table_stays_and_has_every_routine():
     assert blas.ROUTINES[blas.SGEMV] == "sgemv"
 
 
-def test_listeners_learn_the_address():
-    heard = []
-    native.require_blas()
-    blas.when_loaded(heard.append)
-    blas._listeners.remove(heard.append)
-    assert heard == [native.blas_table()]
-
-
 def test_dot_through_the_table():
     kind = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_void_p] * 5)
     dot = kind(blas.call_table()[blas.DDOT])

@@ -79,14 +79,8 @@ def test_the_first_failing_chunk_counts(count):
 def test_number_of_threads():
     native.set_num_threads(1)
     assert native.get_num_threads() == 1
-    assert not native.should_parallel(100, 10)
     native.set_num_threads(10_000)
     assert native.get_num_threads() == threads._pool_size()
-    assert native.should_parallel(100, 10) == (threads._pool_size() > 1)
-    assert not native.should_parallel(10, 10)
-    import ctypes
-
-    assert ctypes.c_int64.from_address(threads.num_threads_address()).value == native.get_num_threads()
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(RuntimeError, match="positive integer"):
             native.set_num_threads(wrong)

@@ -8,123 +8,41 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from .._structured import Shortcut
-from ..ops.registry import BY_NAME, Op
+from ..ops.registry import BY_NAME
 from .base import FUNCTIONS, METHODS
 
+_NAMES = (
+    *("sum", "mean", "prod", "amax", "amin", "argmax", "argmin", "any", "all", "softmax", "log_softmax"),
+    *("matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat"),
+)
+_OPS = {"matmul": "mm"}  # the op that a function ends in, where that has another name
 
-def _over_dims_with_dtype(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-        return shortcut(x, dim, keepdim, dtype)
-
-    return short
-
-
-def _over_dims(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
-        return shortcut(x, dim, keepdim)
-
-    return short
-
-
-def _extreme(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(x: Any, dim: Any = (), keepdim: bool = False) -> Any:
-        return shortcut(x, dim, keepdim)
-
-    return short
-
-
-def _along(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(input: Any, dim: int, dtype: Any = None) -> Any:
-        return shortcut(input, dim, dtype)
-
-    return short
-
-
-def _joining(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(tensors: Any, dim: int = 0) -> Any:
-        return shortcut(tensors, dim)
-
-    return short
-
-
-def _product(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(a: Any, b: Any) -> Any:
-        return shortcut(a, b)
-
-    return short
-
-
-def _linear(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(x: Any, weight: Any, bias: Any = None) -> Any:
-        return shortcut(x, weight, bias)
-
-    return short
-
-
-def _cross_entropy(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(
-        input: Any,
-        target: Any,
-        weight: Any = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> Any:
-        return shortcut(input, target, weight, ignore_index, reduction, label_smoothing)
-
-    return short
-
-
-def _distance(function: Callable[..., Any], op: Op) -> Callable[..., Any]:
-    shortcut = Shortcut(function, op)
-
-    @functools.wraps(function)
-    def short(input: Any, target: Any, reduction: str = "mean") -> Any:
-        return shortcut(input, target, reduction)
-
-    return short
+# By the number of parameters. Their names and defaults are put in from the function that is stood for: compiling
+# a text with them would take five times as long when tapegrad is imported.
+_FORMS: dict[int, Callable[[Shortcut], Any]] = {
+    2: lambda shortcut: lambda a, b: shortcut(a, b),
+    3: lambda shortcut: lambda a, b, c: shortcut(a, b, c),
+    4: lambda shortcut: lambda a, b, c, d: shortcut(a, b, c, d),
+    6: lambda shortcut: lambda a, b, c, d, e, f: shortcut(a, b, c, d, e, f),
+}
 
 
 def shorten() -> None:
     """Puts the shortcuts in the place of what they stand for."""
-    for make, names in (
-        (_over_dims_with_dtype, ("sum", "mean", "prod")),
-        (_over_dims, ("any", "all", "argmax", "argmin")),
-        (_extreme, ("amax", "amin")),
-        (_along, ("softmax", "log_softmax")),
-    ):
-        for name in names:  # the op that the function ends in has its name
-            FUNCTIONS[name] = METHODS[name] = make(FUNCTIONS[name], BY_NAME[name])
-    for name in ("mm", "matmul"):
-        FUNCTIONS[name] = METHODS[name] = _product(FUNCTIONS[name], BY_NAME["mm"])
-    FUNCTIONS["linear"] = _linear(FUNCTIONS["linear"], BY_NAME["linear"])
-    FUNCTIONS["cross_entropy"] = _cross_entropy(FUNCTIONS["cross_entropy"], BY_NAME["cross_entropy"])
-    FUNCTIONS["mse_loss"] = _distance(FUNCTIONS["mse_loss"], BY_NAME["mse_loss"])
-    FUNCTIONS["cat"] = _joining(FUNCTIONS["cat"], BY_NAME["cat"])
+    codes: dict[tuple[str, ...], CodeType] = {}  # by the names of the parameters
+    for name in _NAMES:
+        function = FUNCTIONS[name]
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+        short = _FORMS[len(names)](Shortcut(function, BY_NAME[_OPS.get(name, name)]))
+        if names not in codes:
+            codes[names] = short.__code__.replace(co_varnames=names, co_name="short")
+        short.__code__ = codes[names]
+        short.__defaults__ = function.__defaults__
+        FUNCTIONS[name] = functools.update_wrapper(short, function)
+        if METHODS.get(name) is function:
+            METHODS[name] = short

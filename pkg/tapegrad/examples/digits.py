@@ -8,7 +8,6 @@ runs on tapegrad and on PyTorch: `train(config, torch, data)` returns the loss o
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from tapegrad.examples.command_line import (
+    ExampleError,
+    exit_status,
+    folder,
+    make_parser,
+    positive_int,
+    positive_number,
+    readable_file,
+    seed_number,
+)
 
 
 class Config(NamedTuple):
@@ -60,10 +70,6 @@ class History:
     losses: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
-
-
-class ExampleError(Exception):
-    """Something the user can put right; the text is all that is shown."""
 
 
 # -- data
@@ -233,70 +239,19 @@ def plot(history: History, path: str) -> None:
 # -- command line
 
 
-def _positive_int(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return value
-
-
-def _seed(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2^63 - 1, got {text!r}")
-    return value
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number greater than 0, got {text!r}")
-    return value
-
-
-def _folder(text: str) -> str:
-    if not text or (os.path.exists(text) and not os.path.isdir(text)):
-        raise argparse.ArgumentTypeError(f"expected the name of a folder, got {text!r}")
-    existing = os.path.abspath(text)
-    while not os.path.exists(existing):
-        existing = os.path.dirname(existing)
-    if not os.path.isdir(existing) or not os.access(existing, os.W_OK):
-        raise argparse.ArgumentTypeError(f"cannot write into {existing}")
-    return text
-
-
-def _readable(text: str) -> str:
-    if not os.path.isfile(text):
-        raise argparse.ArgumentTypeError(f"there is no file {text}")
-    return text
-
-
 def parse_arguments(argv: list[str] | None = None) -> Config:
     """The configuration; exits with status 2 and a message for what makes no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tapegrad.examples.digits",
-        description="Train a small network to recognise handwritten digits.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("digits", "Train a small network to recognise handwritten digits.")
     default = Config()
     add = parser.add_argument
-    add("--epochs", type=_positive_int, default=default.epochs, help="passes over the training data")
-    add("--batch-size", type=_positive_int, default=default.batch_size, help="rows per step")
-    add("--hidden", type=_positive_int, default=default.hidden, help="width of the two hidden layers")
-    add("--lr", type=_rate, default=default.lr, help="learning rate (adam takes a fiftieth of it)")
-    add("--seed", type=_seed, default=default.seed, help="for the split, the weights and the order")
+    add("--epochs", type=positive_int, default=default.epochs, help="passes over the training data")
+    add("--batch-size", type=positive_int, default=default.batch_size, help="rows per step")
+    add("--hidden", type=positive_int, default=default.hidden, help="width of the two hidden layers")
+    add("--lr", type=positive_number, default=default.lr, help="learning rate (adam takes a fiftieth of it)")
+    add("--seed", type=seed_number, default=default.seed, help="for the split, the weights and the order")
     add("--optimizer", choices=("sgd", "adam"), default=default.optimizer, help="sgd has momentum 0.9")
-    add("--data", type=_readable, metavar="FILE.npz", help="train on its arrays x and y instead")
-    add("--out", type=_folder, default=default.out, metavar="FOLDER", help="where the model and the curves go")
+    add("--data", type=readable_file, metavar="FILE.npz", help="train on its arrays x and y instead")
+    add("--out", type=folder, default=default.out, metavar="FOLDER", help="where the model and the curves go")
     add("--plot", action="store_true", help="write curves of loss and accuracy, digits.png")
     add("--quiet", action="store_true", help="no progress bar")
     return Config(**vars(parser.parse_args(argv)))
@@ -327,15 +282,7 @@ def main(argv: list[str] | None = None) -> int:
     config = parse_arguments(argv)
     import tapegrad as torch
 
-    try:
-        run(config, torch)
-    except ExampleError as error:
-        print(f"digits: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("digits: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status("digits", lambda: run(config, torch))
 
 
 if __name__ == "__main__":

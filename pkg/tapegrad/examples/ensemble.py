@@ -10,14 +10,21 @@ trained one after the other in PyTorch, where that is installed.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .digits import Data, ExampleError, _positive_int, _rate, _readable, _seed, build_model, load_arrays, prepare
+from tapegrad.examples.command_line import (
+    exit_status,
+    make_parser,
+    positive_int,
+    positive_number,
+    readable_file,
+    seed_number,
+)
+from tapegrad.examples.digits import Data, build_model, load_arrays, prepare
 
 MOMENTUM = 0.9
 
@@ -144,21 +151,22 @@ def train_alone(torch: Any, config: Config, data: Data, model: int) -> Result:
 
 def parse_arguments(argv: list[str] | None = None) -> Config:
     """The configuration; exits with status 2 and a message for what makes no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tapegrad.examples.ensemble",
-        description="Train many small networks to recognise handwritten digits, all at once.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = make_parser("ensemble", "Train many small networks to recognise handwritten digits, all at once.")
     default = Config()
     add = parser.add_argument
-    add("--models", type=_positive_int, default=default.models, help="how many classifiers")
-    add("--epochs", type=_positive_int, default=default.epochs, help="passes over the training data")
-    add("--batch-size", type=_positive_int, default=default.batch_size, help="rows per step and model")
-    add("--hidden", type=_positive_int, default=default.hidden, help="width of the two hidden layers")
-    add("--lr", type=_rate, default=default.lr, help="learning rate; models get 1/8, 1/4, 1/2, 1 and 2 times as much")
-    add("--seed", type=_seed, default=default.seed, help="of the split and of the first model; others count up")
-    add("--threads", type=_positive_int, default=default.threads, help="threads to compute with")
-    add("--data", type=_readable, metavar="FILE.npz", help="train on its arrays x and y instead")
+    add("--models", type=positive_int, default=default.models, help="how many classifiers")
+    add("--epochs", type=positive_int, default=default.epochs, help="passes over the training data")
+    add("--batch-size", type=positive_int, default=default.batch_size, help="rows per step and model")
+    add("--hidden", type=positive_int, default=default.hidden, help="width of the two hidden layers")
+    add(
+        "--lr",
+        type=positive_number,
+        default=default.lr,
+        help="learning rate; models get 1/8, 1/4, 1/2, 1 and 2 times as much",
+    )
+    add("--seed", type=seed_number, default=default.seed, help="of the split and of the first model; others count up")
+    add("--threads", type=positive_int, default=default.threads, help="threads to compute with")
+    add("--data", type=readable_file, metavar="FILE.npz", help="train on its arrays x and y instead")
     add("--eager", action="store_true", help="do not compile the step")
     add("--no-alone", dest="alone", action="store_false", help="do not train the models in PyTorch as well")
     add("--quiet", action="store_true", help="no progress bar")
@@ -230,15 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     config = parse_arguments(argv)
     import tapegrad as torch
 
-    try:
-        run(config, torch)
-    except ExampleError as error:
-        print(f"ensemble: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("ensemble: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status("ensemble", lambda: run(config, torch))
 
 
 if __name__ == "__main__":

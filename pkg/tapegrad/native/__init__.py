@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from .. import _config
 from . import symbols
-from .blas import require_blas
 from .blas import table_address as blas_table
 from .formula import Formula
 from .kernels import clear_cache, compile_kernel, is_compiled, statistics
 from .keys import KernelError
-from .threads import get_num_threads, run_parallel, set_num_threads, should_parallel
+from .threads import get_num_threads, run_parallel, set_num_threads
 
 show_config = _config.show_config
 
@@ -25,10 +24,8 @@ __all__ = [
     "compile_kernel",
     "get_num_threads",
     "is_compiled",
-    "require_blas",
     "run_parallel",
     "set_num_threads",
-    "should_parallel",
     "show_config",
     "statistics",
     "symbols",

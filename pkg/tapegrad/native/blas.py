@@ -13,7 +13,7 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 
 from .._config import add_section, settings
@@ -22,7 +22,7 @@ from .engine import host_features, target_cpu
 from .kernels import compile_kernel, store
 from .panels import panel_kernel
 
-__all__ = ["ROUTINES", "SGEMM", "call_table", "require_blas", "table_address", "when_loaded"]
+__all__ = ["ROUTINES", "SGEMM", "call_table", "table_address"]
 
 # Words of the table that FRAME_BLAS points to: Fortran entry points with 32-bit ints.
 ROUTINES = ("sgemm", "dgemm", "sgemv", "dgemv", "sdot", "ddot", "saxpy", "daxpy", "sger", "dger")
@@ -35,7 +35,6 @@ _lock = threading.Lock()
 _table: ctypes.Array[ctypes.c_int64] | None = None
 _library: ctypes.CDLL | None = None
 _how = "not loaded yet"
-_listeners: list[Callable[[int], None]] = []
 
 
 def table_address(real: dtype = float32) -> int:
@@ -57,18 +56,6 @@ def panels_pay() -> bool:
     return "+avx512f" in features and "+avx512vl" in features
 
 
-def require_blas() -> None:
-    """Loads the library if it is not there yet: what a kernel that calls BLAS needs before it runs."""
-    call_table()
-
-
-def when_loaded(listener: Callable[[int], None]) -> None:
-    """Call `listener` with the table's address once the library is there, now if it is already."""
-    _listeners.append(listener)
-    if _table is not None:
-        listener(ctypes.addressof(_table))
-
-
 def call_table() -> ctypes.Array[ctypes.c_int64]:
     """The table itself, an array of int64."""
     global _table, _library
@@ -80,8 +67,6 @@ def call_table() -> ctypes.Array[ctypes.c_int64]:
                 for name in ROUTINES
             ]
             _table = (ctypes.c_int64 * (len(ROUTINES) + 2))(*addresses)
-            for listener in _listeners:
-                listener(ctypes.addressof(_table))
         return _table
 
 

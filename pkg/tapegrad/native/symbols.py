@@ -91,7 +91,6 @@ call_dgemm = Symbol("call_dgemm")
 vector_lanes = Symbol("vector_lanes")  # vector_lanes(dtype): elements of a vector, 0 where tiles are no use
 product_tile = Symbol("product_tile")  # see `tiles.py`
 transpose_tile = Symbol("transpose_tile")
-sqrt_rn = sqrt
 
 
 def outlined(function: Callable[..., Any]) -> Callable[..., Any]:

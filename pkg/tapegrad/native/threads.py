@@ -20,22 +20,16 @@ from .._layout import FRAME_ERROR, FRAME_WORDS
 from .kernels import compile_kernel
 from .symbols import call_kernel, pointer
 
-__all__ = ["get_num_threads", "run_parallel", "set_num_threads", "should_parallel"]
+__all__ = ["get_num_threads", "run_parallel", "set_num_threads"]
 
 T = dtypes.int64
 _SLOT = FRAME_WORDS + 1  # words of a chunk: its status, its own copy of the frame
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
-# Measured with OpenMP on two cores: a region costs about 7 us, on the work queue 60 to 150, and
-# milliseconds when other programs hold the cores. A chunk should be 20 us of work or more; for a loop over
-# elements that is this many, and below the second number of elements threads gain nothing.
-ELEMENTWISE_GRAIN = 1 << 16
-ELEMENTWISE_PARALLEL = 1 << 18
-
 _asked: int | None = settings.num_threads
 _forked = False
 _listeners: list[Callable[[int], None]] = []
-_word = ctypes.c_int64(0)  # the number in effect, where compiled code can read it
+_count = 1  # the number in effect
 
 
 def available_cores() -> int:
@@ -61,7 +55,7 @@ def get_num_threads() -> int:
     >>> native.get_num_threads() >= 1
     True
     """
-    return _word.value
+    return _count
 
 
 def set_num_threads(count: int) -> None:
@@ -79,27 +73,18 @@ def set_num_threads(count: int) -> None:
     _decide()
 
 
-def num_threads_address() -> int:
-    """Address of an int64 that always holds `get_num_threads()`, for code without the GIL."""
-    return ctypes.addressof(_word)
-
-
 def when_changed(listener: Callable[[int], None]) -> None:
     """Call `listener` with the number of threads now and whenever it changes, also in a forked child."""
     _listeners.append(listener)
-    listener(_word.value)
+    listener(_count)
 
 
 def _decide() -> None:
+    global _count
     size = 1 if _forked else _pool_size()
-    _word.value = size if _asked is None else min(_asked, size)
+    _count = size if _asked is None else min(_asked, size)
     for listener in _listeners:
-        listener(_word.value)
-
-
-def should_parallel(items: int, grain: int) -> bool:
-    """Whether `run_parallel` would use threads: more than one chunk, more than one thread."""
-    return items > grain and get_num_threads() > 1
+        listener(_count)
 
 
 def _run_chunks(f, lo, hi):  # type: ignore[no-untyped-def]

@@ -10,7 +10,6 @@ from .._layout import (
     FRAME_IN,
     FRAME_N,
     FRAME_OUT,
-    FRAME_PARAMS,
     FRAME_PHASE,
     FRAME_SCRATCH,
 )
@@ -455,27 +454,3 @@ def eye_kernel(f, lo, hi):
         for j in range(w[1]):
             y[i * w[1] + j] = T(1) if i == j else T(0)
     return 0
-
-
-def fill_kernel(f, lo, hi):
-    """words: n; the value is a scalar parameter, float64 for floats and int64 for the others."""
-    w = pointer(f[FRAME_EXT], int64)
-    if lo == -1:
-        return plan_items(f, w[0], GRAIN, 0, 1)
-    value = T(pointer(f[FRAME_PARAMS], float64)[0])
-    y = pointer(f[FRAME_OUT], T)
-    for i in range(lo, hi):
-        y[i] = value
-    return 0
-
-
-def integer_fill_kernel(f, lo, hi):
-    w = pointer(f[FRAME_EXT], int64)
-    if lo == -1:
-        return plan_items(f, w[0], GRAIN, 0, 1)
-    value = T(pointer(f[FRAME_PARAMS], int64)[0])
-    y = pointer(f[FRAME_OUT], T)
-    for i in range(lo, hi):
-        y[i] = value
-    return 0
-

@@ -357,13 +357,6 @@ def set_op(int64_t op, int64_t word, int64_t value):
     op_table[op * OP_WORDS + word] = value
 
 
-def get_op(int64_t op, int64_t word):
-    """Reads one number of an op's row."""
-    if not (0 <= op < MAX_OPS and 0 <= word < OP_WORDS):
-        raise IndexError("no such word in the op table")
-    return op_table[op * OP_WORDS + word]
-
-
 def settle_now():
     """Ends the window over which it is seen how much of the kept memory is needed; for tests."""
     settle()
