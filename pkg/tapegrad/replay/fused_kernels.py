@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from .. import native
@@ -180,6 +181,7 @@ def is_compiled(chain: Chain) -> bool:
     return native.is_compiled(function, bindings)
 
 
+@cache
 def address(chain: Chain) -> int:
     """The address of the kernel; compiles it if need be."""
     function, bindings, name = _build(chain)

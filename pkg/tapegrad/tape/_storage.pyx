@@ -108,8 +108,7 @@ cdef bint slabs_returned = False     # since the last time one was taken
 cdef Storage* buckets[N_BUCKETS]
 cdef Storage* free_headers = NULL      # headers of storages that show foreign memory
 
-cdef int noting = 0
-cdef int holding = 0
+cdef int noting = 0, holding = 0
 cdef listener_t on_birth = NULL
 cdef listener_t on_death = NULL
 cdef Storage* held = NULL              # released while `holding`

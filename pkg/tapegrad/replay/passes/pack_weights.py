@@ -165,7 +165,12 @@ def packed_step(step: Step, weight: Operand) -> Step:
 
 def planned(function: Any, step: Step, frame: Sequence[int], words: bytes) -> tuple[int, tuple[int, int, int, int]]:
     """The kernel for a step's dtype, and what it says to a planning call."""
-    real = DTYPES[step.dt]
-    kernel = compile_kernel(function, {"T": real}, f"{function.__name__.removesuffix('_kernel')}.{real.name}")
+    kernel = kernel_for(function, step.dt)
     plan = _look.plan_call(kernel, struct.pack(f"{FRAME_WORDS}q", *frame), words, None, None, FRAME_EXT)
     return kernel, plan
+
+
+@cache
+def kernel_for(function: Any, dt: int) -> int:
+    real = DTYPES[dt]
+    return compile_kernel(function, {"T": real}, f"{function.__name__.removesuffix('_kernel')}.{real.name}")
