@@ -47,7 +47,6 @@ cdef class Machine:
     cdef int64_t execute(self) except -2
     cdef int64_t go(self, int64_t i) noexcept nogil
     cdef int64_t go_timed(self) noexcept nogil
-    cdef int64_t in_parallel(self, int64_t* c) except -1
     cdef int bump(self, int64_t failed) except -1
     cdef object passed(self, int64_t failed, object count, tuple places)
     cdef object failed(self, int64_t i, tuple arguments)
