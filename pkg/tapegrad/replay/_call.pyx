@@ -96,7 +96,7 @@ cdef class Caller:
     cdef public object contents         # whether what must be compared by value is the same, or None
 
     def remember_fast(self, Form form, Machine machine, Snapshot snapshot, contents=None):
-        """The next call tries these first. All three at once: what they replace is freed after."""
+        """The next call tries these first. All four at once: what they replace is freed after."""
         cdef tuple before = (self.form, self.machine, self.snapshot, self.contents)
         self.form = form
         self.machine = machine

@@ -39,16 +39,21 @@ cdef extern from *:
     """
     int64_t tg_now() noexcept nogil
 
-cdef enum:
+cpdef enum:
+    # An instruction: how a kernel is called, and its frame.
     I_KERNEL = 0
     I_ITEMS = 1
     I_GRAIN = 2
     I_PHASES = 3
-    I_MODE = 4              # 0 one call, 1 in chunks on several threads if there are, 2 in chunks
+    I_MODE = 4
     I_TIME = 5              # nanoseconds spent while the machine is timed
     I_STATUS = 6            # what the kernel returned when it failed
     I_FRAME = 8
     I_WORDS = 32
+
+    MODE_ONE_CALL = 0       # all items in one call, of one phase
+    MODE_THREADS = 1        # in chunks, on several threads if there are
+    MODE_CHUNKS = 2         # in chunks
 
     B_FRESH = 0             # sources of addresses that change
     B_ARGUMENT = 1
@@ -73,9 +78,10 @@ def blas_address():
 cdef class Machine:
     """A program laid out as words.
 
-    Takes: `code`, I_WORDS words per instruction; `spots`, the relocations (word of the code or -1 - index of
-    `tables`, base, offset) flattened; `bases`, one (source, number or bytes, written) each; `keep`, whatever
-    the addresses in the code point into. The rest is set attribute by attribute before the first run.
+    Takes: `code`, I_WORDS words per instruction; `spots`, the words that each run patches, as (word of the code or
+    address of a word elsewhere, base, offset); `bases`, the memory that changes from run to run, as (B_*, number of
+    the argument or leaf, bytes, whether it is written, how often it is changed); `keep`, whatever the addresses in
+    the code point into. The rest is set attribute by attribute before the first run.
     """
 
     def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
@@ -296,9 +302,9 @@ cdef class Machine:
         cdef int64_t status
         while i < self.n:
             c = self.code + i * I_WORDS
-            if c[I_MODE] == 0:
+            if c[I_MODE] == MODE_ONE_CALL:
                 status = (<kernel_t><uintptr_t>c[I_KERNEL])(c + I_FRAME, 0, c[I_ITEMS])
-            elif c[I_MODE] == 1 and n_threads > 1:
+            elif c[I_MODE] == MODE_THREADS and n_threads > 1:
                 return -2 - i
             else:
                 status = run_chunks(c + I_FRAME, <kernel_t><uintptr_t>c[I_KERNEL], c[I_ITEMS], c[I_GRAIN], c[I_PHASES])

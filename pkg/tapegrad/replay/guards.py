@@ -35,8 +35,8 @@ def same(a: Any, b: Any) -> bool:
 class Guards:
     """What was reached, to be compared with what is there at a call.
 
-    `cells` are the (group, keys) whose values the program reads at each run; `refresh` is called when one of
-    them has changed.
+    `cells` are the entries whose values the program reads from memory: by id of the dict, their keys. `difference`
+    sets `stale_cells` when one of them has changed.
     """
 
     def __init__(self, reach: Reach) -> None:
