@@ -299,7 +299,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             storage_release(block)
     if status != 0:
         raise_kernel_error(op, status, f)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         tell(op, dt, inputs, out, second, address, f, plan.words, plan.n_words, plan.params, variadic)
     if requires:
         i = record_new()
@@ -396,7 +396,7 @@ def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(
     f[FRAME_EXT] = ext_address if ext_address != 0 else <int64_t><uintptr_t>local
     f[FRAME_PARAMS] = <int64_t><uintptr_t><char*>params
     address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         tell(op, dt, inputs, out, None, address, f, NULL if ext_address != 0 else local, len(words), params, False)
     out.st.version += 1
     if serial:
@@ -458,7 +458,7 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, b
         f[FRAME_EXT] = <int64_t><uintptr_t>w
         f[FRAME_PARAMS] = <int64_t><uintptr_t>values
         address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             for column in columns:
                 for t in column:
                     _capture.note_outside(t, t.st)

@@ -114,7 +114,7 @@ cdef class Caller:
         cdef Form form = self.form
         cdef Snapshot snapshot = self.snapshot
         cdef object contents = self.contents
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
         if machine is not None:
             tensors = form.tensors_of(args, kwargs)
