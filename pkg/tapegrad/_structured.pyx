@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 from tapegrad._elements cimport category
 from tapegrad._layout cimport *
-from tapegrad._near_plans cimport KEY_WORDS, NearPlans, put_key
+from tapegrad._near_plans cimport KEY_NONE, KEY_WORDS, NearPlans, put_key, put_layout
 from tapegrad._tensor cimport (
     Tensor, contiguous_, edge_of, grad_mode, inference_mode, needs_grad, put_meta, put_shape, read_shape, refuse_saving,
     same_shape, save, tensor_new, unsupported,
@@ -123,8 +123,8 @@ cdef class Runner:
 
     def __call__(self, *args, **named):
         cdef tuple inputs, rest
-        cdef int64_t words[128]
-        cdef int n = 0, k, d
+        cdef uint64_t words[128]
+        cdef int n = 0, k
         cdef Tensor t
         cdef Planned plan
         cdef bint dense = True
@@ -147,7 +147,7 @@ cdef class Runner:
         for k in range(<int>len(inputs)):
             o = inputs[k]
             if o is None and (k > 0 or self.variadic):
-                words[n] = -1
+                words[n] = <uint64_t>KEY_NONE << 60
                 n += 1
                 continue
             if not isinstance(o, Tensor):
@@ -160,15 +160,7 @@ cdef class Runner:
             if n + 1 + 2 * t.ndim_ > 126:
                 n = -1                  # a long list of tensors is planned each time
                 break
-            words[n] = t.dt | (<int64_t>t.ndim_ << 8) | (<int64_t>t.contig << 16)
-            n += 1
-            for d in range(t.ndim_):
-                words[n] = t.shape_[d]
-                n += 1
-            if not t.contig:
-                for d in range(t.ndim_):
-                    words[n] = t.strides_[d]
-                    n += 1
+            n = put_layout(t, words, n)
         if not dense:
             return self(*((self.dense(inputs, None),) if self.variadic else self.dense(inputs, None)), *rest, **named)
         if n >= 0:
