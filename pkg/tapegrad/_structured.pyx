@@ -123,7 +123,7 @@ cdef class Runner:
 
     def __call__(self, *args, **named):
         cdef tuple inputs, rest
-        cdef uint64_t words[128]
+        cdef uint64_t words[129 + 2 * MAX_DIMS]
         cdef int n = 0, k
         cdef Tensor t
         cdef Planned plan
@@ -146,9 +146,12 @@ cdef class Runner:
             rest = args[self.n_inputs:]
         for k in range(<int>len(inputs)):
             o = inputs[k]
+            if n > 127:
+                n = -1                  # a long list of tensors is planned each time
             if o is None and (k > 0 or self.variadic):
-                words[n] = <uint64_t>KEY_NONE << 60
-                n += 1
+                if n >= 0:
+                    words[n] = <uint64_t>KEY_NONE << 60
+                    n += 1
                 continue
             if not isinstance(o, Tensor):
                 name = "tensors" if self.variadic else self.names[k]
@@ -157,10 +160,8 @@ cdef class Runner:
             t = <Tensor>o
             if not t.contig and self.contiguous:
                 dense = False
-            if n + 1 + 2 * t.ndim_ > 126:
-                n = -1                  # a long list of tensors is planned each time
-                break
-            n = put_layout(t, words, n)
+            if n >= 0:
+                n = put_layout(t, words, n)
         if not dense:
             return self(*((self.dense(inputs, None),) if self.variadic else self.dense(inputs, None)), *rest, **named)
         if n >= 0:
