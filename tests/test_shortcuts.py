@@ -167,6 +167,22 @@ def test_joining_again_and_again(torch):
         assert torch.cat([torch.ones(0), b]).shape == (2, 3)
 
 
+@pytest.mark.parametrize("count", [20, 42, 43, 60, 300])
+def test_joining_long_lists_with_a_strided_tensor(torch, count):
+    values = np.random.default_rng(count).random((count, 2, 3))
+    xs = [torch.from_numpy(v) for v in values[:-1]] + [torch.from_numpy(values[-1].T.copy()).t()]
+    for x in xs:
+        x.requires_grad_()
+    for _ in TWICE:
+        y = torch.cat(xs)
+        assert (y.detach().numpy() == np.concatenate(values)).all()
+        assert (torch.stack(xs).detach().numpy() == values).all()
+        (y * y).sum().backward()
+        for x, v in zip(xs, values, strict=True):
+            assert (x.grad.numpy() == 2 * v).all()
+            x.grad = None
+
+
 def test_many_layouts(torch):
     """More than are held at hand."""
     for _ in TWICE:

@@ -32,7 +32,7 @@ def from_numpy(array):
     cdef int64_t strides[MAX_DIMS]
     cdef int d
     cdef Storage* st
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.note_refusal("a NumPy array becomes a tensor that shares its memory")
     cdef Tensor t
     if not isinstance(array, np.ndarray):
@@ -76,7 +76,7 @@ cdef class _Keep:
 
 def array_of(Tensor t not None):
     """The NumPy array over a tensor's memory, which it keeps alive."""
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.note_refusal("values of a tensor are read by Python or NumPy")
     return show(t)
 
@@ -84,7 +84,7 @@ def array_of(Tensor t not None):
 def fill_from(Tensor t not None, array):
     """Copies an array of the same shape into a tensor that was just made."""
     np.copyto(show(t), array, casting="unsafe")
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.log_constant(t.data_, t.numel_ * itemsizes[t.dt])
 
 

@@ -26,23 +26,10 @@ cdef extern from "Python.h":
 cdef enum:
     NEAR_PLANS = 64                     # a power of two
 
-# The kinds of arguments in a key: the upper four bits of a word.
-cdef enum:
-    KEY_TENSOR = 1
-    KEY_NONE = 2
-    KEY_BOOL = 3
-    KEY_INT = 4
-    KEY_TUPLE = 5
-    KEY_LIST = 6
-    KEY_FLOAT = 7
-    KEY_DTYPE = 8
-    KEY_STR = 9
-
 
 cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
     """Writes what a plan may depend on of one argument: of an input its layout. The new end of the key, or -1."""
-    cdef Tensor t
-    cdef int d, overflow = 0
+    cdef int overflow = 0
     cdef int64_t i
     cdef double x
     cdef const char* text
@@ -52,17 +39,7 @@ cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
     if isinstance(o, Tensor):
         if not is_input:
             return -1                   # a number in a tensor
-        t = <Tensor>o
-        w[n] = (<uint64_t>KEY_TENSOR << 60) | <uint64_t>(t.dt | (t.ndim_ << 8) | (t.contig << 16))
-        n += 1
-        for d in range(t.ndim_):
-            w[n] = <uint64_t>t.shape_[d]
-            n += 1
-        if not t.contig:
-            for d in range(t.ndim_):
-                w[n] = <uint64_t>t.strides_[d]
-                n += 1
-        return n
+        return put_layout(<Tensor>o, w, n)
     if o is None:
         w[n] = <uint64_t>KEY_NONE << 60
         return n + 1

@@ -49,7 +49,7 @@ cdef Tensor data_copy(Tensor t):
     cdef Tensor c = tensor_new(t.dt, t.ndim_, t.shape_)
     if t.contig:
         memcpy(c.data_, t.data_, t.numel_ * itemsizes[t.dt])
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_outside(t, t.st)
             _capture.log_copy(c.data_, t.data_, t.numel_ * itemsizes[t.dt])
     else:
@@ -311,7 +311,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
             status = execute(f, address, KIND_POINTWISE, numel)
         if status != 0:
             raise_kernel_error(op, status, f)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         tell(op, n, ts, out, dt, layout, address, f, plan, packed, param_bytes)
 
     if requires:

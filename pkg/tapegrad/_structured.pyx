@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 from tapegrad._elements cimport category
 from tapegrad._layout cimport *
-from tapegrad._near_plans cimport KEY_WORDS, NearPlans, put_key
+from tapegrad._near_plans cimport KEY_NONE, KEY_WORDS, NearPlans, put_key, put_layout
 from tapegrad._tensor cimport (
     Tensor, contiguous_, edge_of, grad_mode, inference_mode, needs_grad, put_meta, put_shape, read_shape, refuse_saving,
     same_shape, save, tensor_new, unsupported,
@@ -123,8 +123,8 @@ cdef class Runner:
 
     def __call__(self, *args, **named):
         cdef tuple inputs, rest
-        cdef int64_t words[128]
-        cdef int n = 0, k, d
+        cdef uint64_t words[129 + 2 * MAX_DIMS]
+        cdef int n = 0, k
         cdef Tensor t
         cdef Planned plan
         cdef bint dense = True
@@ -146,9 +146,12 @@ cdef class Runner:
             rest = args[self.n_inputs:]
         for k in range(<int>len(inputs)):
             o = inputs[k]
+            if n > 127:
+                n = -1                  # a long list of tensors is planned each time
             if o is None and (k > 0 or self.variadic):
-                words[n] = -1
-                n += 1
+                if n >= 0:
+                    words[n] = <uint64_t>KEY_NONE << 60
+                    n += 1
                 continue
             if not isinstance(o, Tensor):
                 name = "tensors" if self.variadic else self.names[k]
@@ -157,18 +160,8 @@ cdef class Runner:
             t = <Tensor>o
             if not t.contig and self.contiguous:
                 dense = False
-            if n + 1 + 2 * t.ndim_ > 126:
-                n = -1                  # a long list of tensors is planned each time
-                break
-            words[n] = t.dt | (<int64_t>t.ndim_ << 8) | (<int64_t>t.contig << 16)
-            n += 1
-            for d in range(t.ndim_):
-                words[n] = t.shape_[d]
-                n += 1
-            if not t.contig:
-                for d in range(t.ndim_):
-                    words[n] = t.strides_[d]
-                    n += 1
+            if n >= 0:
+                n = put_layout(t, words, n)
         if not dense:
             return self(*((self.dense(inputs, None),) if self.variadic else self.dense(inputs, None)), *rest, **named)
         if n >= 0:
@@ -299,7 +292,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
             storage_release(block)
     if status != 0:
         raise_kernel_error(op, status, f)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         tell(op, dt, inputs, out, second, address, f, plan.words, plan.n_words, plan.params, variadic)
     if requires:
         i = record_new()
@@ -396,7 +389,7 @@ def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(
     f[FRAME_EXT] = ext_address if ext_address != 0 else <int64_t><uintptr_t>local
     f[FRAME_PARAMS] = <int64_t><uintptr_t><char*>params
     address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         tell(op, dt, inputs, out, None, address, f, NULL if ext_address != 0 else local, len(words), params, False)
     out.st.version += 1
     if serial:
@@ -458,7 +451,7 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, b
         f[FRAME_EXT] = <int64_t><uintptr_t>w
         f[FRAME_PARAMS] = <int64_t><uintptr_t>values
         address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             for column in columns:
                 for t in column:
                     _capture.note_outside(t, t.st)

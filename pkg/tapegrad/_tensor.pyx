@@ -228,7 +228,7 @@ cpdef Tensor zeros(shape, int dt):
     """Zeros of this shape (a sequence) and dtype index."""
     cdef Tensor t = empty(shape, dt)
     memset(t.data_, 0, t.numel_ * itemsizes[dt])
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.log_constant(t.data_, t.numel_ * itemsizes[dt])
     return t
 
@@ -488,7 +488,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
     cdef int64_t* r
     cdef int64_t* w
     cdef int d
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.note_outside(x, x.st)
     out = tensor_over(x.st, x.data_ + offset * itemsizes[x.dt], x.dt, ndim, shape, strides)
     out.inference = x.inference
@@ -704,10 +704,10 @@ cdef class Tensor:
         UserWarning for the result of an operation that does not keep its gradient.
         """
         if self.rec < 0:
-            if _capture.active and _capture.capturing():
+            if _capture.listening():
                 _capture.note_no_gradient(self, self.st, True)
             return None
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_outside(self, self.st)
         g = grad_of(self.rec)
         if g is None and record(self.rec)[REC_FLAGS] & (FLAG_LEAF | FLAG_RETAIN) == 0 and needs_grad(self):
@@ -736,10 +736,10 @@ cdef class Tensor:
             if self.rec < 0:
                 leaf_record(self, self.requires)
         elif self.rec < 0:
-            if _capture.active and _capture.capturing():
+            if _capture.listening():
                 _capture.note_no_gradient(self, self.st, False)
             return
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_outside(self, self.st)
         r = record(self.rec)
         if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and record_obj(r) == 0:
@@ -766,7 +766,7 @@ cdef class Tensor:
         False
         """
         cdef Tensor t = tensor_over(self.st, self.data_, self.dt, self.ndim_, self.shape_, self.strides_)
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_outside(self, self.st)
         t.inference = self.inference
         return t
@@ -792,7 +792,7 @@ cdef class Tensor:
     def data(self):
         """The same memory as a tensor outside of every history, with its own version count."""
         cdef Storage* st = storage_share(self.st)
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_outside(self, self.st)
             _capture.note_shared(st)
         cdef Tensor t = tensor_over(st, self.data_, self.dt, self.ndim_, self.shape_, self.strides_)
@@ -802,7 +802,7 @@ cdef class Tensor:
     @data.setter
     def data(self, Tensor other not None):
         cdef int d
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_refusal("the memory of a tensor is exchanged through .data")
         if self.requires and category[other.dt] != 2:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point")
@@ -842,7 +842,7 @@ cdef class Tensor:
         """The value of a one-element tensor as a Python number; RuntimeError otherwise."""
         if self.numel_ != 1:
             raise RuntimeError(f"a Tensor with {self.numel_} elements cannot be converted to Scalar")
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_refusal("the value of a tensor is read by Python")
         return scalar_at(self.data_, self.dt)
 
@@ -880,14 +880,14 @@ cdef class Tensor:
             if self.numel_ == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_refusal("Python branches on the value of a tensor")
         return bool(scalar_at(self.data_, self.dt))
 
     def __index__(self):
         if category[self.dt] == 2 or self.numel_ != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_refusal("the value of a tensor is read by Python")
         return int(scalar_at(self.data_, self.dt))
 
@@ -1133,7 +1133,7 @@ def wrap_dim(dim, int ndim):
 
 cdef object grad_of(int64_t i):
     cdef int64_t* r = record(i)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.note_gradient(i, public_grad(r), True, NULL)
     return public_grad(r)
 
@@ -1151,7 +1151,7 @@ cdef int set_grad(int64_t i, object value) except -1:
     """Puts the public gradient of a record."""
     cdef int64_t* r = record(i)
     cdef PyObject* old = <PyObject*><uintptr_t>record_obj(r)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.note_gradient(i, public_grad(r), False, NULL if value is None else (<Tensor>value).st)
     if old != NULL and not isinstance(<object>old, Tensor):
         (<Hooks><object>old).grad = value

@@ -23,6 +23,7 @@ import tapegrad as torch
 import tapegrad.nn.functional as F
 from _twins import Twins, batch, world
 from tapegrad.replay import compile
+from tapegrad.replay._guards import Snapshot
 
 SCALE = 2.0
 TABLE = {"scale": 2.0}
@@ -1230,3 +1231,40 @@ def test_a_forked_child_replays():
     os.close(reading)
     os.close(writing)
     t.replays(2, X(seed=5))
+
+
+class Empty(dict):
+    """A dict that says it has no entries."""
+
+    def __len__(self):
+        return 0
+
+
+def test_a_dict_that_counts_its_entries_in_its_own_way():
+    table = Empty({str(i): float(i) for i in range(200)})
+    f = compile(lambda x: x * table["2"])
+    for _ in range(5):
+        assert f(X()).tolist() == (X() * 2).tolist()
+    assert f.counters.replayed == 3
+    table["2"] = 3.0
+    assert f(X()).tolist() == (X() * 3).tolist()
+    assert f.counters.replayed == 3
+
+
+def test_what_dies_while_a_snapshot_takes_what_is_there():
+    table = {}
+
+    class Last:
+        def __del__(self):
+            table.update({i: i for i in range(100)})
+
+    table.update(x=Last(), y=1)
+    snapshot = Snapshot([table])
+    table["x"] = 2
+    assert snapshot.first_difference() == 0
+    snapshot.accept(0)
+    assert snapshot.was(0) == [("x", 2), ("y", 1)]
+    assert len(table) == 102
+    assert snapshot.first_difference() == 0
+    with pytest.raises(ValueError, match="another size"):
+        snapshot.accept(0)

@@ -367,7 +367,7 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         else:
             copy = storage_new(g.nbytes)
             memcpy(copy.ptr, g.ptr, g.nbytes)
-            if _capture.active and _capture.capturing():
+            if _capture.listening():
                 _capture.log_copy(copy.ptr, g.ptr, g.nbytes)
             new = gradient_tensor(i, copy)
             storage_release(copy)
@@ -391,7 +391,7 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
         f[FRAME_N] = n
         address = kernel_of(add_op, OP_FORWARD + there.dt, 0, LAYOUT_FLAT, there.dt)
         (<kernel_t><uintptr_t>address)(f, 0, n)
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             _capture.note_outside(there, there.st)
             _capture.log_kernel(add_op, 0, LAYOUT_FLAT, there.dt, address, n, f, (<int64_t>3) << FRAME_IN,
                                 (<int64_t>1) << FRAME_OUT, NULL, 0, NULL, 0, NULL, 0)
@@ -418,7 +418,7 @@ cdef Storage* grad_storage(Tensor g) except NULL:
             set_grad_mode(mode)
     st = storage_new(c.numel_ * itemsizes[c.dt])
     memcpy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.note_outside(c, c.st)
         _capture.log_copy(st.ptr, c.data_, c.numel_ * itemsizes[c.dt])
     return st
@@ -435,7 +435,7 @@ cdef int visit(Sweep s, dict wanted, list results, bint accumulates) except -1:
     cdef bint mode
     hooks = record_hooks(i)
     record_retain(i)
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         if hooks is not None and (hooks.pre or hooks.post):
             _capture.note_refusal("a hook on a gradient was called")
         if r[REC_FLAGS] & FLAG_RETAIN:
@@ -595,7 +595,7 @@ cdef Storage* one_of(Tensor t) except NULL:
         (<float*>st.ptr)[0] = 1.0
     else:
         (<double*>st.ptr)[0] = 1.0
-    if _capture.active and _capture.capturing():
+    if _capture.listening():
         _capture.log_constant(st.ptr, st.nbytes)
     return st
 

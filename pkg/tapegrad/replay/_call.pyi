@@ -1,12 +1,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from .._tensor import Tensor
 from ._guards import Snapshot
 from ._machine import Machine
-
-class TensorForm:
-    def __init__(self, t: Tensor) -> None: ...
 
 class Form:
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...

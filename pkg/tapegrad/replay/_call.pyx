@@ -7,42 +7,11 @@ all fit it runs that entry's machine. Anything else is `slow`, which `compiled.p
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
-from tapegrad._layout cimport *
-from tapegrad._tensor cimport Tensor, default_dt, grad_mode, inference_mode, needs_grad
+from tapegrad._tensor cimport Tensor, default_dt, grad_mode, inference_mode
 from tapegrad.replay._guards cimport Snapshot
 from tapegrad.replay._machine cimport Machine
+from tapegrad.replay._plans cimport TensorForm
 from tapegrad.tape cimport _capture
-from tapegrad.tape._tape cimport record
-
-
-cdef class TensorForm:
-    """The form of a tensor argument that one program serves."""
-    cdef int dt, ndim
-    cdef bint requires, leaf, inference
-    cdef object kind
-    cdef int64_t shape[MAX_DIMS]
-    cdef int64_t strides[MAX_DIMS]
-
-    def __init__(self, Tensor t not None):
-        cdef int d
-        self.kind = type(t)
-        self.dt = t.dt
-        self.ndim = t.ndim_
-        self.requires = t.requires_grad
-        self.leaf = t.is_leaf
-        self.inference = t.inference
-        for d in range(t.ndim_):
-            self.shape[d] = t.shape_[d]
-            self.strides[d] = t.strides_[d]
-
-    cdef bint fits(self, Tensor t) except -1:
-        cdef int d
-        if t.dt != self.dt or t.ndim_ != self.ndim or t.inference != self.inference or needs_grad(t) != self.requires:
-            return False
-        for d in range(self.ndim):
-            if t.shape_[d] != self.shape[d] or t.strides_[d] != self.strides[d]:
-                return False
-        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
 
 
 cdef class Form:
@@ -51,15 +20,12 @@ cdef class Form:
     cdef tuple names                    # of keyword arguments, which come last
     cdef bint grad, inference
     cdef int dt
-    cdef int64_t n_tensors
 
     def __init__(self, tuple args, dict kwargs):
         cdef list parts = []
-        self.n_tensors = 0
         for o in (*args, *kwargs.values()):
             if isinstance(o, Tensor):
                 parts.append(TensorForm(o))
-                self.n_tensors += 1
             else:
                 parts.append(o)
         self.parts = tuple(parts)
@@ -88,7 +54,7 @@ cdef class Form:
             part = self.parts[k]
             o = all_args[k]
             if type(part) is TensorForm:
-                if type(o) is not (<TensorForm>part).kind or not (<TensorForm>part).fits(<Tensor>o):
+                if not isinstance(o, Tensor) or not (<TensorForm>part).fits(<Tensor>o):
                     return None
                 tensors.append(o)
             elif part is not o and not (type(part) is type(o) and plain(o) and equal(part, o)):
@@ -130,7 +96,7 @@ cdef class Caller:
     cdef public object contents         # whether what must be compared by value is the same, or None
 
     def remember_fast(self, Form form, Machine machine, Snapshot snapshot, contents=None):
-        """The next call tries these first. All three at once: what they replace is freed after."""
+        """The next call tries these first. All four at once: what they replace is freed after."""
         cdef tuple before = (self.form, self.machine, self.snapshot, self.contents)
         self.form = form
         self.machine = machine
@@ -148,7 +114,7 @@ cdef class Caller:
         cdef Form form = self.form
         cdef Snapshot snapshot = self.snapshot
         cdef object contents = self.contents
-        if _capture.active and _capture.capturing():
+        if _capture.listening():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
         if machine is not None:
             tensors = form.tensors_of(args, kwargs)

@@ -3,14 +3,14 @@ from libc.stdint cimport int64_t
 
 cdef class Snapshot:
     cdef list containers
-    cdef PyObject** entries             # owned references: key and value per dict entry, value per list entry
-    cdef int64_t n_entries
+    cdef PyObject** entries             # owned references: key and value per dict entry, else value; NULL for nothing
     cdef int64_t* first                 # of each container, and one more
     cdef int64_t n
     cdef PyObject** held                # the containers once more, borrowed from the list
-    cdef char* kinds                    # of each: dict, list, cell
+    cdef char* kinds                    # of each: dict, list, cell, View
 
-    cdef void keep(self, int64_t at, PyObject* o) noexcept
-    cdef void exchange(self, int64_t at, PyObject* o) noexcept
+    cdef int64_t size(self, int64_t k) noexcept
+    cdef int take(self, int64_t k) except -1
+    cdef void put(self, int64_t at, PyObject* o) noexcept
     cdef int64_t differs(self, int64_t start)
     cdef bint unchanged(self)

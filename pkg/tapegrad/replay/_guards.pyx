@@ -1,11 +1,10 @@
 """Guards: whether the Python objects that a recording went through still hold what they held.
 
-A guard remembers the entries of dicts and lists by identity, in order, so that looking costs a pointer
-comparison per entry. What differs is then looked at again in Python (`guards.py`).
+A snapshot remembers what dicts, lists, closure cells and names of namespaces hold by identity, in order, so that
+looking costs a pointer comparison per entry. What differs is then looked at again in Python (`guards.py`).
 """
 
-from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -58,13 +57,6 @@ cdef class View:
 cdef object missing = object()
 
 
-cdef char kind_of(object container):
-    if isinstance(container, dict):
-        return DICT
-    if isinstance(container, list):
-        return LIST
-    return VIEW if isinstance(container, View) else CELL
-
 cdef enum:
     DICT = 0
     LIST = 1
@@ -72,59 +64,81 @@ cdef enum:
     VIEW = 3
 
 
+cdef char kind_of(object container):
+    if isinstance(container, dict):
+        return DICT
+    if isinstance(container, list):
+        return LIST
+    return VIEW if isinstance(container, View) else CELL
+
+
 cdef class Snapshot:
-    """The entries of dicts and lists as they were, what closure cells held, and single names of namespaces."""
+    """What dicts, lists, closure cells and single names of namespaces held."""
 
     def __cinit__(self, list containers):
         cdef int64_t at = 0, k
-        cdef Py_ssize_t place
-        cdef PyObject* key
-        cdef PyObject* value
         self.containers = containers
         self.n = len(containers)
-        for container in containers:
-            at += 2 * len(container) if isinstance(container, dict) else cell_size(container)
         self.first = <int64_t*>calloc(<size_t>(self.n + 1), 8)
-        self.entries = <PyObject**>calloc(<size_t>(at + 1), sizeof(PyObject*))
         self.held = <PyObject**>calloc(<size_t>(self.n + 1), sizeof(PyObject*))
         self.kinds = <char*>calloc(<size_t>(self.n + 1), 1)
-        if self.first == NULL or self.entries == NULL or self.held == NULL or self.kinds == NULL:
+        if self.first == NULL or self.held == NULL or self.kinds == NULL:
             raise MemoryError("no memory for the guards of a compiled program")
-        at = 0
         for k in range(self.n):
-            container = containers[k]
+            self.held[k] = <PyObject*>containers[k]
+            self.kinds[k] = kind_of(containers[k])
             self.first[k] = at
-            self.held[k] = <PyObject*>container
-            self.kinds[k] = kind_of(container)
-            if isinstance(container, dict):
-                place = 0
-                while PyDict_Next(container, &place, &key, &value):
-                    self.keep(at, key)
-                    self.keep(at + 1, value)
-                    at += 2
-            elif isinstance(container, View):
-                for place in range(len((<View>container).names)):
-                    self.keep(at, (<View>container).value(place))
-                    at += 1
-            elif isinstance(container, list):
-                for place in range(PyList_GET_SIZE(container)):
-                    self.keep(at, PyList_GET_ITEM(container, place))
-                    at += 1
-            else:
-                self.keep(at, cell_value(container))
-                at += 1
+            at += self.size(k)
         self.first[self.n] = at
-        self.n_entries = at
+        self.entries = <PyObject**>calloc(<size_t>(at + 1), sizeof(PyObject*))
+        if self.entries == NULL:
+            raise MemoryError("no memory for the guards of a compiled program")
+        for k in range(self.n):
+            self.take(k)
 
-    cdef void keep(self, int64_t at, PyObject* o) noexcept:
+    cdef int64_t size(self, int64_t k) noexcept:
+        """The entries of container k, of which each key of a dict is one too."""
+        if self.kinds[k] == DICT:
+            return 2 * dict_size(self.held[k])
+        if self.kinds[k] == LIST:
+            return list_size(self.held[k])
+        return len((<View>self.held[k]).names) if self.kinds[k] == VIEW else 1
+
+    cdef int take(self, int64_t k) except -1:
+        """Puts what container k holds in the place of what it held; ValueError if that was more or less."""
+        cdef int64_t at = self.first[k], last = self.first[k + 1]
+        cdef Py_ssize_t place = 0
+        cdef PyObject* container = self.held[k]
+        cdef PyObject* key
+        cdef PyObject* value
+        if self.size(k) != last - at:
+            raise ValueError("the container has another size now")
+        if self.kinds[k] == DICT:
+            while dict_next(container, &place, &key, &value):
+                self.put(at, key)
+                self.put(at + 1, value)
+                at += 2
+        elif self.kinds[k] == LIST:
+            for place in range(last - at):
+                self.put(at + place, list_item(container, place))
+        elif self.kinds[k] == VIEW:
+            for place in range(last - at):
+                self.put(at + place, (<View>container).value(place))
+        else:
+            self.put(at, cell_item(container))
+        return 0
+
+    cdef void put(self, int64_t at, PyObject* o) noexcept:
+        cdef PyObject* before = self.entries[at]
         if o != NULL:
             Py_INCREF(<object>o)
         self.entries[at] = o
+        Py_XDECREF(before)
 
     def __dealloc__(self):
         cdef int64_t k
         if self.entries != NULL:
-            for k in range(self.n_entries):
+            for k in range(self.first[self.n]):
                 Py_XDECREF(self.entries[k])
         free(self.entries)
         free(self.first)
@@ -186,48 +200,6 @@ cdef class Snapshot:
 
     def accept(self, int64_t k):
         """Takes what container k holds now, of the same size, for what it held."""
-        cdef int64_t at = self.first[k]
-        cdef Py_ssize_t place = 0
-        cdef PyObject* key
-        cdef PyObject* value
-        container = self.containers[k]
-        if isinstance(container, dict):
-            if 2 * PyDict_Size(container) != self.first[k + 1] - at:
-                raise ValueError("the container has another size now")
-            while PyDict_Next(container, &place, &key, &value):
-                self.exchange(at, key)
-                self.exchange(at + 1, value)
-                at += 2
-        elif isinstance(container, View):
-            for place in range(len((<View>container).names)):
-                self.exchange(at, (<View>container).value(place))
-                at += 1
-        elif isinstance(container, list):
-            if PyList_GET_SIZE(container) != self.first[k + 1] - at:
-                raise ValueError("the container has another size now")
-            for place in range(PyList_GET_SIZE(container)):
-                self.exchange(at, PyList_GET_ITEM(container, place))
-                at += 1
-        else:
-            self.exchange(at, cell_value(container))
-
-    cdef void exchange(self, int64_t at, PyObject* o) noexcept:
-        cdef PyObject* old = self.entries[at]
-        if o != NULL:
-            Py_INCREF(<object>o)
-        self.entries[at] = o
-        Py_XDECREF(old)
-
-
-cdef extern from "Python.h":
-    PyObject* PyCell_GET(object cell)
-
-
-cdef inline PyObject* cell_value(object cell) noexcept:
-    return PyCell_GET(cell)
-
-
-cdef int64_t cell_size(object container):
-    if isinstance(container, View):
-        return len((<View>container).names)
-    return len(container) if isinstance(container, list) else 1
+        held = self.was(k)              # nothing of it dies, and runs code, before all is in its place
+        self.take(k)
+        del held

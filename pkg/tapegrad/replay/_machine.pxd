@@ -7,11 +7,11 @@ from tapegrad.tape._storage cimport Storage
 cdef class Machine:
     cdef int64_t* code
     cdef int64_t n
-    cdef int64_t* spots                 # address to patch, base, offset
+    cdef int64_t* spots                 # of each: address of the word to patch, base, offset
     cdef int64_t n_spots
     cdef int64_t n_bases
     cdef int64_t* base_source
-    cdef int64_t* base_number           # which argument or leaf; bytes of a fresh storage
+    cdef int64_t* base_number           # which argument or leaf
     cdef int64_t* base_bytes
     cdef int64_t* base_written
     cdef int64_t* base_version          # times it is changed: the version of a fresh storage, else added
@@ -47,7 +47,6 @@ cdef class Machine:
     cdef int64_t execute(self) except -2
     cdef int64_t go(self, int64_t i) noexcept nogil
     cdef int64_t go_timed(self) noexcept nogil
-    cdef int64_t in_parallel(self, int64_t* c) except -1
     cdef int bump(self, int64_t failed) except -1
     cdef object passed(self, int64_t failed, object count, tuple places)
     cdef object failed(self, int64_t i, tuple arguments)

@@ -4,7 +4,22 @@ from typing import Any
 from .._tensor import Tensor
 from ._plans import Guarded, Stamp, TensorPlan
 
-def set_hook(name: str, value: Any) -> None: ...
+I_KERNEL: int
+I_ITEMS: int
+I_GRAIN: int
+I_PHASES: int
+I_MODE: int
+I_TIME: int
+I_STATUS: int
+I_FRAME: int
+I_WORDS: int
+MODE_ONE_CALL: int
+MODE_THREADS: int
+MODE_CHUNKS: int
+B_FRESH: int
+B_ARGUMENT: int
+B_GRADIENT: int
+
 def copy_kernel() -> int: ...
 def blas_address() -> int: ...
 

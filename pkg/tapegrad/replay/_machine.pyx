@@ -17,7 +17,7 @@ from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_ove
 from tapegrad.replay._look cimport gradient_at, has_hooks
 from tapegrad.replay._plans cimport Argument, Guarded, Rebuild, Stamp, TensorPlan
 from tapegrad.tape._copies cimport record_copy_in
-from tapegrad.tape._execute cimport blas_table
+from tapegrad.tape._execute cimport blas_table, n_threads, run_chunks, run_on_threads
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
 from tapegrad.tape._tape cimport (
     ext_edges, kernel_t, record, record_extend, record_new, record_release, record_retain, record_save, record_set_edge,
@@ -39,34 +39,25 @@ cdef extern from *:
     """
     int64_t tg_now() noexcept nogil
 
-cdef enum:
+cpdef enum:
+    # An instruction: how a kernel is called, and its frame.
     I_KERNEL = 0
     I_ITEMS = 1
     I_GRAIN = 2
     I_PHASES = 3
-    I_MODE = 4              # 0 one call, 1 in chunks on several threads if there are, 2 in chunks
+    I_MODE = 4
     I_TIME = 5              # nanoseconds spent while the machine is timed
     I_STATUS = 6            # what the kernel returned when it failed
     I_FRAME = 8
     I_WORDS = 32
 
+    MODE_ONE_CALL = 0       # all items in one call, of one phase
+    MODE_THREADS = 1        # in chunks, on several threads if there are
+    MODE_CHUNKS = 2         # in chunks
+
     B_FRESH = 0             # sources of addresses that change
     B_ARGUMENT = 1
     B_GRADIENT = 2
-
-cdef object run_parallel = None
-cdef int n_threads = 1
-
-
-def set_hook(str name, value):
-    """Gives the machine what it calls in the floors above."""
-    global run_parallel, n_threads
-    if name == "run_parallel":
-        run_parallel = value
-    elif name == "n_threads":
-        n_threads = value
-    else:
-        raise KeyError(name)
 
 
 cdef int64_t copy_bytes(int64_t* f, int64_t lo, int64_t hi) noexcept nogil:
@@ -87,9 +78,10 @@ def blas_address():
 cdef class Machine:
     """A program laid out as words.
 
-    Takes: `code`, I_WORDS words per instruction; `spots`, the relocations (word of the code or -1 - index of
-    `tables`, base, offset) flattened; `bases`, one (source, number or bytes, written) each; `keep`, whatever
-    the addresses in the code point into. The rest is set attribute by attribute before the first run.
+    Takes: `code`, I_WORDS words per instruction; `spots`, the words that each run patches, as (word of the code or
+    address of a word elsewhere, base, offset); `bases`, the memory that changes from run to run, as (B_*, number of
+    the argument or leaf, bytes, whether it is written, how often it is changed); `keep`, whatever the addresses in
+    the code point into. The rest is set attribute by attribute before the first run.
     """
 
     def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
@@ -286,7 +278,8 @@ cdef class Machine:
 
     cdef int64_t execute(self) except -2:
         """Goes through the instructions; the number of the one that failed, or -1."""
-        cdef int64_t i = 0
+        cdef int64_t i = 0, status
+        cdef int64_t* c
         with nogil:
             if self.timed:
                 i = self.go_timed()
@@ -294,7 +287,10 @@ cdef class Machine:
                 i = self.go(0)
         while i < -1:                   # an instruction for several threads
             i = -2 - i
-            if self.in_parallel(self.code + i * I_WORDS) != 0:
+            c = self.code + i * I_WORDS
+            status = run_on_threads(c + I_FRAME, c[I_KERNEL], c[I_ITEMS], c[I_GRAIN], c[I_PHASES])
+            if status != 0:
+                c[I_STATUS] = status
                 return i
             with nogil:
                 i = self.go(i + 1)
@@ -303,69 +299,35 @@ cdef class Machine:
     cdef int64_t go(self, int64_t i) noexcept nogil:
         """From instruction i on: -1 at the end, the one that failed, or -2 - the one that wants threads."""
         cdef int64_t* c
-        cdef int64_t* f
-        cdef int64_t phase, lo, hi, status
+        cdef int64_t status
         while i < self.n:
             c = self.code + i * I_WORDS
-            f = c + I_FRAME
-            if c[I_MODE] == 0:
-                status = (<kernel_t><uintptr_t>c[I_KERNEL])(f, 0, c[I_ITEMS])
-                if status != 0:
-                    c[I_STATUS] = status
-                    return i
-            elif c[I_MODE] == 1 and n_threads > 1:
+            if c[I_MODE] == MODE_ONE_CALL:
+                status = (<kernel_t><uintptr_t>c[I_KERNEL])(c + I_FRAME, 0, c[I_ITEMS])
+            elif c[I_MODE] == MODE_THREADS and n_threads > 1:
                 return -2 - i
             else:
-                for phase in range(c[I_PHASES]):
-                    f[FRAME_PHASE] = phase
-                    lo = 0
-                    while lo < c[I_ITEMS]:
-                        hi = lo + c[I_GRAIN]
-                        if hi > c[I_ITEMS]:
-                            hi = c[I_ITEMS]
-                        status = (<kernel_t><uintptr_t>c[I_KERNEL])(f, lo, hi)
-                        if status != 0:
-                            c[I_STATUS] = status
-                            return i
-                        lo = hi
+                status = run_chunks(c + I_FRAME, <kernel_t><uintptr_t>c[I_KERNEL], c[I_ITEMS], c[I_GRAIN], c[I_PHASES])
+            if status != 0:
+                c[I_STATUS] = status
+                return i
             i += 1
         return -1
 
     cdef int64_t go_timed(self) noexcept nogil:
         """As `go` on one thread, with the time of each instruction."""
         cdef int64_t* c
-        cdef int64_t* f
-        cdef int64_t phase, lo, hi, i, status, before = tg_now(), now
+        cdef int64_t i, status, before = tg_now(), now
         for i in range(self.n):
             c = self.code + i * I_WORDS
-            f = c + I_FRAME
-            for phase in range(c[I_PHASES]):
-                f[FRAME_PHASE] = phase
-                lo = 0
-                while lo < c[I_ITEMS]:
-                    hi = lo + c[I_GRAIN]
-                    if c[I_MODE] == 0 or hi > c[I_ITEMS]:
-                        hi = c[I_ITEMS]
-                    status = (<kernel_t><uintptr_t>c[I_KERNEL])(f, lo, hi)
-                    if status != 0:
-                        c[I_STATUS] = status
-                        return i
-                    lo = hi
+            status = run_chunks(c + I_FRAME, <kernel_t><uintptr_t>c[I_KERNEL], c[I_ITEMS], c[I_GRAIN], c[I_PHASES])
+            if status != 0:
+                c[I_STATUS] = status
+                return i
             now = tg_now()
             c[I_TIME] += now - before
             before = now
         return -1
-
-    cdef int64_t in_parallel(self, int64_t* c) except -1:
-        cdef int64_t* f = c + I_FRAME
-        cdef int64_t phase, status = 0
-        for phase in range(c[I_PHASES]):
-            f[FRAME_PHASE] = phase
-            status = run_parallel(c[I_KERNEL], <int64_t><uintptr_t>f, c[I_ITEMS], c[I_GRAIN])
-            if status != 0:
-                c[I_STATUS] = status
-                return 1
-        return 0
 
     def times(self, bint clear=False):
         """Nanoseconds per instruction since the last clearing, while `timed`."""

@@ -19,14 +19,19 @@ cdef class TensorPlan:
     cdef public object view_of          # the tensor, Argument or TensorPlan of which it is a view
     cdef Tensor last                    # ... as made in the run that goes on
 
-cdef class Guarded:
+cdef class TensorForm:
+    cdef int dt, ndim
+    cdef bint requires, leaf, inference
+    cdef object kind                    # its class
+    cdef int64_t shape[MAX_DIMS]
+    cdef int64_t strides[MAX_DIMS]
+
+    cdef bint fits(self, Tensor t) except -1
+
+cdef class Guarded(TensorForm):
     cdef readonly Tensor tensor
     cdef Storage* st
     cdef char* data
-    cdef int dt, ndim
-    cdef bint requires, leaf
-    cdef int64_t shape[MAX_DIMS]
-    cdef int64_t strides[MAX_DIMS]
 
     cdef bint holds(self) except -1
 

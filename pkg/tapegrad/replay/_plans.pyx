@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy
 
 from tapegrad._layout cimport *
-from tapegrad._tensor cimport Tensor
+from tapegrad._tensor cimport Tensor, needs_grad
 from tapegrad.tape._storage cimport storage_exact, storage_release, storage_retain
 from tapegrad.tape._tape cimport record
 
@@ -38,21 +38,41 @@ cdef class TensorPlan:
         self.inference = inference
 
 
-cdef class Guarded:
+cdef class TensorForm:
+    """What a program takes for granted of a tensor: class, dtype, layout, and whether it has a history."""
+
+    def __init__(self, Tensor t not None):
+        cdef int d
+        self.kind = type(t)
+        self.dt = t.dt
+        self.ndim = t.ndim_
+        self.requires = t.requires_grad
+        self.leaf = t.is_leaf
+        self.inference = t.inference
+        for d in range(t.ndim_):
+            self.shape[d] = t.shape_[d]
+            self.strides[d] = t.strides_[d]
+
+    cdef bint fits(self, Tensor t) except -1:
+        cdef int d
+        if type(t) is not self.kind or t.dt != self.dt or t.ndim_ != self.ndim or t.inference != self.inference:
+            return False
+        for d in range(self.ndim):
+            if t.shape_[d] != self.shape[d] or t.strides_[d] != self.strides[d]:
+                return False
+        if needs_grad(t) != self.requires:      # brings the history of a view up to date
+            return False
+        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
+
+
+cdef class Guarded(TensorForm):
     """A tensor from outside as it was when recorded."""
 
     def __init__(self, Tensor tensor not None):
-        cdef int d
+        TensorForm.__init__(self, tensor)
         self.tensor = tensor
         self.st = tensor.st
         self.data = tensor.data_
-        self.dt = tensor.dt
-        self.ndim = tensor.ndim_
-        self.requires = tensor.requires_grad
-        self.leaf = tensor.is_leaf
-        for d in range(self.ndim):
-            self.shape[d] = tensor.shape_[d]
-            self.strides[d] = tensor.strides_[d]
         storage_retain(self.st)         # so that the address stays what it is
 
     def __dealloc__(self):
@@ -61,17 +81,7 @@ cdef class Guarded:
 
     cdef bint holds(self) except -1:
         cdef Tensor t = self.tensor
-        cdef int d
-        if t.st != self.st or t.data_ != self.data or t.dt != self.dt or t.ndim_ != self.ndim:
-            return False
-        for d in range(self.ndim):
-            if t.shape_[d] != self.shape[d] or t.strides_[d] != self.strides[d]:
-                return False
-        if t.base is not None and t.base_history != t.base.history:
-            return t.requires_grad == self.requires and t.is_leaf == self.leaf
-        if t.requires != self.requires:
-            return False
-        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
+        return t.st == self.st and t.data_ == self.data and self.fits(t)
 
     def check(self):
         """Whether the tensor is still what it was."""

@@ -24,15 +24,28 @@ from .._layout import (
 )
 from ..ops.registry import kernel_error
 from . import _look, _machine, _plans
+from ._machine import (
+    B_ARGUMENT,
+    B_FRESH,
+    B_GRADIENT,
+    I_FRAME,
+    I_GRAIN,
+    I_ITEMS,
+    I_KERNEL,
+    I_MODE,
+    I_PHASES,
+    I_WORDS,
+    MODE_CHUNKS,
+    MODE_ONE_CALL,
+    MODE_THREADS,
+)
 from .effects import Made
 from .planning import plan_memory
 from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 
 __all__ = ["lay_out", "write_cells"]
 
-INSTRUCTION_WORDS, FRAME_AT = 32, 8
-ONE_CALL, THREADS, CHUNKS = 0, 1, 2
-SOURCES = {FRESH: 0, ARGUMENT: 1, GRADIENT: 2}
+SOURCES = {FRESH: B_FRESH, ARGUMENT: B_ARGUMENT, GRADIENT: B_GRADIENT}
 ALIGN = 64
 WORTH_DROPPING = 1 << 18  # bytes of gradients: for less, giving them up first takes longer than it helps
 
@@ -72,19 +85,19 @@ def write_cells(cells: list[Cells], memory: Any) -> bool:
 def calls(step: Step) -> tuple[int, int, int, int, int]:
     """(items, grain, phases, mode, bytes of scratch): how the kernel is called, as eager code does it."""
     if step.generator is not None or (step.op < 0 and step.plan is None):
-        return step.frame[FRAME_N] if step.op >= 0 else 1, 1 << 62, 1, ONE_CALL, 0
+        return step.frame[FRAME_N] if step.op >= 0 else 1, 1 << 62, 1, MODE_ONE_CALL, 0
     if step.plan is not None:
         items, grain, phases, scratch = step.plan
-        mode = ONE_CALL if items <= grain and phases == 1 else CHUNKS if items <= grain else THREADS
+        mode = MODE_ONE_CALL if items <= grain and phases == 1 else MODE_CHUNKS if items <= grain else MODE_THREADS
         return items, grain, phases, mode, scratch
     n = step.frame[FRAME_N]
     if n <= HEAVY_ELEMENTS or (step.role > 0 and not step.frame[FRAME_STEP + step.role - 1]):
-        return n, 1 << 62, 1, ONE_CALL, 0  # a broadcast input's gradient is one sum
-    return n, CHUNK_ELEMENTS, 1, THREADS if n >= PARALLEL_ELEMENTS else CHUNKS, 0
+        return n, 1 << 62, 1, MODE_ONE_CALL, 0  # a broadcast input's gradient is one sum
+    return n, CHUNK_ELEMENTS, 1, MODE_THREADS if n >= PARALLEL_ELEMENTS else MODE_CHUNKS, 0
 
 
 def lay_out(program: Program) -> Any:
-    """The machine of a program, and the cells of its optimizer updates."""
+    """The machine of a program, the cells of its optimizer updates, and the memory that these lie in."""
     pool = Pool()
     spots: list[tuple[Any, int, int]] = []  # (word of the code, or (pool offset,)), base, offset
     static: list[tuple[Any, Operand]] = []
@@ -118,10 +131,10 @@ def lay_out(program: Program) -> Any:
             bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
             places.append(changed_at.get((b.kind, b.source), ()) if b.kind != FRESH else ())
     for argument in needed_arguments(program):
-        if not any(s == 1 and n == argument for s, n, *_ in bases):
-            bases.append((1, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
+        if not any(s == B_ARGUMENT and n == argument for s, n, *_ in bases):
+            bases.append((B_ARGUMENT, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
             places.append(changed_at.get((ARGUMENT, argument), ()))
-    argument_base = {n: k for k, (s, n, *_) in enumerate(bases) if s == 1}
+    argument_base = {n: k for k, (s, n, *_) in enumerate(bases) if s == B_ARGUMENT}
 
     plan = plan_memory(program)
     offsets = plan.offsets
@@ -132,8 +145,11 @@ def lay_out(program: Program) -> Any:
         frame = list(step.frame)
         frame[FRAME_GRAIN], frame[FRAME_PHASES], frame[FRAME_SCRATCH_BYTES] = min(grain, 1 << 40), phases, scratch_bytes
         frame[FRAME_BLAS] = _machine.blas_address()
-        code.append([step.kernel, items, grain, phases, mode, 0, 0, 0, *frame])
-        at = i * INSTRUCTION_WORDS + FRAME_AT
+        words = [0] * I_FRAME + frame
+        words[I_KERNEL], words[I_ITEMS], words[I_GRAIN] = step.kernel, items, grain
+        words[I_PHASES], words[I_MODE] = phases, mode
+        code.append(words)
+        at = i * I_WORDS + I_FRAME
         for word, operand in step.operands.items():
             place(program, base_of, spots, static, at + word, operand)
         for word, data in step.scalars:
@@ -144,7 +160,7 @@ def lay_out(program: Program) -> Any:
             if step.update is not None:
                 cells.append(Cells(step.update, where, len(step.params) // 8))
         if step.generator is not None:
-            code[-1][FRAME_AT + FRAME_EXT] = step.generator.address
+            code[-1][I_FRAME + FRAME_EXT] = step.generator.address
         elif step.words is not None:
             where = pool.add(step.words)
             pool_words.append((i, FRAME_EXT, where))
@@ -174,14 +190,14 @@ def lay_out(program: Program) -> Any:
         if isinstance(where, tuple):
             struct.pack_into("q", pool.data, where[0], address(operand))
         else:
-            code[where // INSTRUCTION_WORDS][where % INSTRUCTION_WORDS] = address(operand)
+            code[where // I_WORDS][where % I_WORDS] = address(operand)
     for i, word, where in pool_words:
-        code[i][FRAME_AT + word] = memory.address + where
+        code[i][I_FRAME + word] = memory.address + where
     for i in range(len(code)):
-        if code[i][FRAME_AT + FRAME_SCRATCH_BYTES]:
+        if code[i][I_FRAME + FRAME_SCRATCH_BYTES]:
             shared = plan.scratch_offsets.get(i)
             address_of = scratch_memory.address if shared is None else arena.address + shared
-            code[i][FRAME_AT + FRAME_SCRATCH] = address_of
+            code[i][I_FRAME + FRAME_SCRATCH] = address_of
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         array("q", chain.from_iterable(code)).tobytes(),

@@ -4,7 +4,7 @@ from tapegrad.tape._storage cimport Storage
 
 cdef int active                 # a capture is going on in some thread
 
-cdef bint capturing() noexcept  # ... in the calling one; ask only where `active` is set
+cdef bint capturing() noexcept  # ... in the calling one; see `listening`
 cdef int log_kernel(int64_t op, int role, int layout, int dt, int64_t address, int64_t items, const int64_t* f,
                     int64_t reads, int64_t writes, const void* words, int64_t n_words, const void* params,
                     int64_t n_params, const void* table, int64_t n_table) except -1
@@ -15,3 +15,7 @@ cdef int note_shared(Storage* st) except -1
 cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1
 cdef int note_gradient(int64_t rec, object held, bint read, Storage* now) except -1
 cdef int note_refusal(str why) except -1
+
+cdef inline bint listening() noexcept:
+    """Whether the calling thread is being captured: one load and a branch where nothing is."""
+    return active != 0 and capturing()

@@ -27,7 +27,7 @@ cdef int64_t load_kernel(int64_t op, int64_t word, int role, int layout, int dt)
 cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) except -1:
     """Runs a kernel over all its items: planned, in chunks, without the GIL when it is much."""
     cdef kernel_t k = <kernel_t><uintptr_t>address
-    cdef int64_t items = n, grain = CHUNK_ELEMENTS, phases = 1, phase, lo, hi, status = 0
+    cdef int64_t items = n, grain = CHUNK_ELEMENTS, phases = 1, status
     cdef bint parallel = n_threads > 1
     cdef Storage* scratch = NULL
     f[FRAME_BLAS] = blas_table
@@ -47,39 +47,33 @@ cdef int64_t execute(int64_t* f, int64_t address, int64_t kind, int64_t n) excep
             scratch = storage_new(f[FRAME_SCRATCH_BYTES])
             f[FRAME_SCRATCH] = <int64_t><uintptr_t>scratch.ptr
     if items <= grain:
-        for phase in range(phases):
-            f[FRAME_PHASE] = phase
-            status = k(f, 0, items)
-            if status != 0:
-                break
+        status = run_chunks(f, k, items, grain, phases)
+    elif parallel:
+        try:
+            status = run_on_threads(f, address, items, grain, phases)
+        except BaseException:
+            if scratch != NULL:
+                storage_release(scratch)
+            raise
     else:
-        for phase in range(phases):
-            f[FRAME_PHASE] = phase
-            if parallel:
-                try:
-                    status = run_parallel(address, <int64_t><uintptr_t>f, items, grain)
-                except BaseException:
-                    if scratch != NULL:
-                        storage_release(scratch)
-                    raise
-            else:
-                with nogil:
-                    lo = 0
-                    while lo < items:
-                        hi = lo + grain
-                        if hi > items:
-                            hi = items
-                        status = k(f, lo, hi)
-                        if status != 0:
-                            break
-                        lo = hi
-            if status != 0:
-                break
+        with nogil:
+            status = run_chunks(f, k, items, grain, phases)
     if scratch != NULL:
         storage_release(scratch)
     if status < 0:                      # what compiled code returns where Python would have raised
         raise RuntimeError(f"a kernel stopped with status {status}; please report this as a bug")
     return status
+
+
+cdef int64_t run_on_threads(int64_t* f, int64_t address, int64_t items, int64_t grain, int64_t phases) except? -1:
+    """As `run_chunks`, with the chunks of a phase on several threads."""
+    cdef int64_t phase, status
+    for phase in range(phases):
+        f[FRAME_PHASE] = phase
+        status = run_parallel(address, <int64_t><uintptr_t>f, items, grain)
+        if status != 0:
+            return status
+    return 0
 
 
 cdef object raise_kernel_error(int64_t op, int64_t status, int64_t* f):
