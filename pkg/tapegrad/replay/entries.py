@@ -39,16 +39,14 @@ class Entry:
         self.before = before
         self.guards = guards
         self.machines = [layout.lay_out(program)]
-        for cell in self.machines[0][1]:
-            guards.cells[id(cell.group)] = guards.cells.get(id(cell.group), frozenset()) | cell.numbers.keys
+        note_cells(program, guards)
         self.write_cells()
 
-    def write_cells(self) -> bool:
-        """Puts the hyperparameters where the machines read them; False if the program does not serve them."""
+    def write_cells(self) -> None:
+        """Puts the hyperparameters where the machines read them; `fits` tells whether the program serves them."""
         self.guards.stale_cells = False
         written = [layout.write_cells(cells, memory) for _, cells, memory in self.machines]  # all of them
         self.fits = all(written)
-        return self.fits
 
     def machine(self) -> Any:
         """A machine that is not running."""
@@ -68,10 +66,7 @@ class Pending:
         self.program = program
         self.guards = guards
         self.outside = [_plans.Guarded(t) for t in program.effects.guarded]
-        for step in program.steps:
-            if step.update is not None:
-                numbers, group = step.update
-                guards.cells[id(group)] = numbers.keys
+        note_cells(program, guards)
 
     def fits(self, arguments: tuple[Tensor, ...]) -> bool:
         """Whether, for all that can be seen, a call made now does what was recorded."""
@@ -103,6 +98,14 @@ class Signature:
         self.failures = 0
         self.eager: str | None = None
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
+
+
+def note_cells(program: Program, guards: Guards) -> None:
+    """Tells the guards what the optimizer updates of a program read at each run."""
+    for step in program.steps:
+        if step.update is not None:
+            numbers, group = step.update
+            guards.cells[id(group)] = guards.cells.get(id(group), frozenset()) | numbers.keys
 
 
 def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:

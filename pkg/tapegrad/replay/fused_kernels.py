@@ -51,7 +51,6 @@ class Chain(NamedTuple):
 
     memory: tuple[int, ...]
     numbers: tuple[int, ...]
-    n_params: int
     nodes: tuple[Node, ...]
     stores: tuple[tuple[Ref, int], ...]
     reduction: tuple[int, int, Ref] | None = None

@@ -20,10 +20,9 @@ class Table:
     `before` and `after` are lists of (operation, elements, reads, writes, nanoseconds per run).
     """
 
-    def __init__(self, before: list[tuple[Any, ...]], after: list[tuple[Any, ...]], notes: str) -> None:
+    def __init__(self, before: list[tuple[Any, ...]], after: list[tuple[Any, ...]]) -> None:
         self.before = before
         self.after = after
-        self.notes = notes
 
     def __str__(self) -> str:
         parts = []
@@ -33,7 +32,7 @@ class Table:
             width = max((len(r[0]) for r in rows), default=0)
             for name, elements, reads, writes, ns in rows:
                 parts.append(f"  {name:<{width}}  {elements:>10}  {ns / 1000:>10.2f} us  {writes} <- {reads}")
-        return "\n".join([*parts, self.notes])
+        return "\n".join(parts)
 
     __repr__ = __str__
 
@@ -74,4 +73,4 @@ def table_of(before: Program, after: Program, state: Any, arguments: tuple[Any, 
             if n == 0:
                 machine.times(True)
         found.append(rows_of(program, machine.times(), runs))
-    return Table(found[0], found[1], "")
+    return Table(found[0], found[1])

@@ -7,12 +7,7 @@ from typing import Any
 from .._tensor import Tensor, put_gradient
 from . import _look
 
-__all__ = ["State", "contents"]
-
-
-def contents(t: Tensor) -> bytes:
-    """The elements of a tensor, in order, as bytes."""
-    return _look.read_tensor(t)
+__all__ = ["State"]
 
 
 class State:
@@ -41,8 +36,8 @@ class State:
         """What can be seen, as bytes, for comparison."""
         gradients = [_look.gradient_of(t) for t in self.leaves]
         return {
-            "a tensor from outside": [contents(t) for t in self.tensors],
-            "a gradient": [None if g is None else contents(g) for g in gradients],
+            "a tensor from outside": [_look.read_tensor(t) for t in self.tensors],
+            "a gradient": [None if g is None else _look.read_tensor(g) for g in gradients],
             "a version": [t._version for t in self.tensors],
             "a random generator": [g.get_state().numpy().tobytes() for g, _ in self.generators],
         }

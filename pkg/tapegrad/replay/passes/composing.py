@@ -132,7 +132,7 @@ class Draft:
         chain = Chain(
             tuple(c.dt for c in memory),
             tuple(x.dt for k, x in enumerate(numbers) if Ref("number", k) in used),
-            len(params), tuple(kept), tuple(stores), reduction,
+            tuple(kept), tuple(stores), reduction,
         )  # fmt: skip
         return Group(
             chain, self.n, memory, reads, [self.written[o] for o in stored], self.sizes, self.result,
