@@ -183,17 +183,17 @@ class Recording:
     def track_until_replay(self, name: str) -> float:
         torch = common.load("tapegrad")
         MAKES[name](torch, torch.compile).run(5)  # what is compiled once per machine is not counted
-        return until_replay(MAKES[name](torch, torch.compile))
+        return until_replay(MAKES[name](torch, torch.compile))[0]
 
 
-def until_replay(work: Stepping) -> float:
-    """Seconds of the calls before the first one that replays."""
+def until_replay(work: Stepping) -> tuple[float, int]:
+    """Seconds of the calls before the first one that replays, and how many these are."""
     spent = 0.0
-    for _ in range(32):
+    for calls in range(32):
         started = time.perf_counter()
         work.run(1)
         took = time.perf_counter() - started
         if work.step.counters.replayed:
-            return spent
+            return spent, calls
         spent += took
     raise RuntimeError(f"nothing was replayed: {work.step.counters}")

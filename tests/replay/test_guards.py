@@ -258,6 +258,30 @@ def test_random_numbers_are_those_of_eager_code():
             assert a == [function(X()).sum().item() for _ in range(6)]
 
 
+class Fresh:
+    """Gives a new object at each look at its attribute."""
+
+    __slots__ = ("scale",)
+
+    def __getattribute__(self, name):
+        found = object.__getattribute__(self, name)
+        return float(str(found)) if name == "scale" else found
+
+
+def test_an_object_that_makes_its_attributes_anew():
+    settings = Fresh()
+    settings.scale = 2.0
+
+    def step(x):
+        return (x * settings.scale).sum()
+
+    f = compile(step)
+    for k in range(40):
+        settings.scale = 2.0 if k < 30 else 3.0
+        assert f(X()).item() == step(X()).item()
+    assert f.counters.replayed >= 30
+
+
 def test_a_global_that_is_only_named_like_an_attribute():
     space = {"torch": torch, "net": types.SimpleNamespace(i=torch.ones(3), scale=2.0), "i": 0, "unused": 0}
     exec("def step(x):\n    def inner():\n        return net.i * net.scale\n    return (x * inner()).sum()", space)

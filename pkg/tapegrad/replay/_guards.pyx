@@ -25,8 +25,10 @@ cdef class View:
     cdef object owner
     cdef bint is_dict
     cdef readonly tuple names
+    cdef list last                      # what the owner gave, which may be nobody else's
 
     def __init__(self, namespace, tuple names not None, owner=None):
+        self.last = [None] * len(names)
         self.namespace = namespace
         self.owner = owner
         self.is_dict = isinstance(namespace, dict) and owner is None
@@ -38,7 +40,7 @@ cdef class View:
         if self.is_dict:
             return PyDict_GetItem(self.namespace, name)
         if self.owner is not None:
-            found = getattr(self.owner, name, missing)
+            found = self.last[i] = getattr(self.owner, name, missing)
         else:
             found = self.namespace.get(name, missing)
         return NULL if found is missing else <PyObject*>found
