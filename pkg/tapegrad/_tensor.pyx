@@ -263,6 +263,8 @@ cdef int64_t leaf_record(Tensor t, bint accumulates) except -1:
     r[REC_NUMEL] = t.numel_
     put_shape(r, t.ndim_, t.shape_)
     t.rec = i
+    if _capture.listening():
+        _capture.note_leaf(t, i)
     return i
 
 

@@ -685,12 +685,6 @@ def history_into_state(w, x):
     return w.s.sum()
 
 
-def requires_gradient(w, x):
-    x.requires_grad_()  # here
-    (g,) = torch.autograd.grad(w.model(x).sum(), [x])
-    return g
-
-
 def toggles(w, x):
     p = w.model[0].weight
     p.requires_grad_(not p.requires_grad)  # here
@@ -718,7 +712,7 @@ def keeps_an_iterator(w, x):
 @pytest.mark.parametrize(
     "function",
     [
-        adds_history, history_into_state, requires_gradient, toggles, leaves_a_mode, leaves_a_dtype,
+        adds_history, history_into_state, toggles, leaves_a_mode, leaves_a_dtype,
         returns_a_module, keeps_an_iterator,
     ],
     ids=lambda f: f.__name__,

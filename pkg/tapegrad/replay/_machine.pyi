@@ -31,6 +31,7 @@ class Machine:
     entry: tuple[bool | None, ...]
     exit: tuple[Any, ...]
     events: tuple[tuple[int, int, Any], ...]
+    turned_on: tuple[int, ...]
     dropped: tuple[int, ...]
     order: tuple[int, ...]
     base_places: tuple[tuple[int, ...], ...]

@@ -121,7 +121,7 @@ cdef class Machine:
                 self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
         self.order = self.base_places = ()
-        self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = ()
+        self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = self.turned_on = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -240,6 +240,8 @@ cdef class Machine:
             return False, None
         self.busy = True
         try:
+            for k in self.turned_on:
+                (<Tensor>arguments[k]).requires_grad_(True)
             for k in self.dropped:      # before their successors take memory
                 self.put_gradient(self.leaf(k, arguments), False, arguments, None)
             for k in range(self.n_bases):

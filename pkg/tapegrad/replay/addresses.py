@@ -90,7 +90,10 @@ class Addresses:
         puts = list(self.capture.gradient_puts)
         without: dict[int, Tensor] = {}
         gradients: dict[int, tuple[bool, bool, Any]] = {}  # in the order of their first mention, as far as it is known
-        for at, t, read in self.capture.without_record:
+        for at, leaf, read in self.capture.without_record:
+            t = leaf()
+            if t is None:
+                continue
             rec = _look.record_of(t)
             if rec < 0:  # still none: it stays so, as in eager code
                 rec = -id(t)
@@ -111,7 +114,7 @@ class Addresses:
         self.leaf_of: dict[int, int] = {}
         for rec, (read, there, held) in gradients.items():
             if rec not in owners:
-                if _look.is_record(rec) and _look.record_object(rec) is not None:
+                if not self._orphan(rec) and _look.is_record(rec) and _look.record_object(rec) is not None:
                     raise Unfit("a gradient of a tensor made inside the function is kept")
                 continue
             self.leaf_of[rec] = len(self.leaves)
@@ -123,6 +126,11 @@ class Addresses:
             if read and held is not None:
                 self.held[len(self.leaves)] = held
             self.leaves.append(Leaf(owner, there if read else None))
+
+    def _orphan(self, rec: int) -> bool:
+        """Whether a leaf had this record that was made inside and is gone: nobody can ask for its gradient."""
+        leaf = self.capture.leaves.get(rec)
+        return leaf is not None and leaf() is None
 
     def _lay_out_memory(self) -> None:
         """Puts what was there before the function; what later lines hide comes first."""

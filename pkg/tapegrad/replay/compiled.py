@@ -13,7 +13,7 @@ from ..tape import _capture
 from . import _look
 from ._call import Caller, Form, simple
 from .comparing import difference
-from .entries import Counters, Entry, Pending, Signature, flatten, form_of, mentions, modes
+from .entries import Counters, Entry, Pending, Signature, flatten, form_of, mentions, modes, turned_on
 from .guards import Guards
 from .inspecting import Table, table_of
 from .passes import run_passes
@@ -230,17 +230,13 @@ class CompiledFunction(Caller):
                     raise Unfit(refused[0], lasting=True)
                 if modes() != before:
                     raise Unfit("a mode is left changed", lasting=True, state=lambda _: modes())
-                if forms(arguments) != tensors:
-                    raise Unfit(
-                        "requires_grad, the shape or the history of a tensor from outside is changed inside",
-                        lasting=True,
-                        state=forms,
-                    )
+                required = self._check_forms(tensors, forms, arguments)
                 reader = Reader(capture, arguments, guards.tensors, result)
                 reader.refuse()
                 self._check_random(states)
                 self._check_inside(guards)
                 program = reader.read()
+                program.effects.turned_on = required
             except Unfit as found:
                 signature.pending.clear()
                 signature.failures += 1
@@ -262,6 +258,20 @@ class CompiledFunction(Caller):
         for o in others:
             reach.add(o, "an argument")
         return reach
+
+    def _check_forms(self, before: list[Any], forms: Any, arguments: tuple[Tensor, ...]) -> tuple[int, ...]:
+        """The arguments that require gradients since the call; Unfit where something else is changed."""
+        why = "requires_grad, the shape or the history of a tensor from outside is changed inside"
+        found = []
+        for i, (old, new) in enumerate(zip(before, forms(arguments), strict=True)):
+            if old == new:
+                continue
+            if not turned_on(old, new):
+                raise Unfit(why, lasting=True, state=forms)
+            if i >= len(arguments):  # it stays so: the next recording finds nothing changed
+                raise Unfit(why, state=forms)
+            found.append(i)
+        return tuple(found)
 
     def _check_random(self, states: tuple[Any, Any]) -> None:
         for i, (name, before, now) in enumerate(zip(("Python", "NumPy"), states, random_states(), strict=True)):

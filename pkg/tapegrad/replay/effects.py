@@ -67,4 +67,5 @@ class Effects:
     generators: list[Any] = field(default_factory=list)
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
     doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
+    turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

@@ -12,7 +12,7 @@ from .guards import Guards
 from .program import Program
 from .recording import Unfit
 
-__all__ = ["Counters", "Entry", "Pending", "Signature", "flatten", "form_of", "mentions", "modes"]
+__all__ = ["Counters", "Entry", "Pending", "Signature", "flatten", "form_of", "mentions", "modes", "turned_on"]
 
 
 class Counters:
@@ -135,6 +135,12 @@ def form_of(t: Tensor) -> Any:
     """Layout of a tensor and, where it has one, its history."""
     layout = _look.layout_of(t)
     return layout, -1 if layout[4] else _look.record_of(t)
+
+
+def turned_on(before: Any, after: Any) -> bool:
+    """Whether two forms of a tensor differ in nothing but that the second, a leaf, requires gradients."""
+    (dt, shape, strides, required, leaf, inference), _ = before
+    return not required and leaf and after[0] == (dt, shape, strides, True, True, inference)
 
 
 def mentions(form: Any, number: int) -> bool:

@@ -310,6 +310,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
             events.append((at, leaf, exits[leaf]))
     machine.fixed = effects.fixed
     machine.relations = effects.relations
+    machine.turned_on = effects.turned_on
     machine.events = tuple(events)
     machine.dropped = dropped(program)
     machine.bumps = tuple(outside_bumps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import struct
+import sys
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -282,10 +283,10 @@ class Reader(StepReader):
             raw, ext, address = _look.record_words(i)
             words = struct.unpack(f"{COPY_WORDS}q", raw)
             if words[COPY_FLAGS] & FLAG_LEAF:
-                raise Unfit("the result depends on a leaf made inside the function")
-            if words[COPY_SEQ] < start:
+                self._orphaned(i, expected, tensors)
+            elif words[COPY_SEQ] < start:
                 raise Unfit("the result depends on a graph from before the function, and not through an argument")
-            if words[COPY_OBJ]:
+            elif words[COPY_OBJ]:
                 raise Unfit("a hook or a kept gradient on an intermediate value", lasting=True)
             if words[COPY_EXT]:
                 expected[self.capture.living[words[COPY_EXT]]] += 1
@@ -300,6 +301,25 @@ class Reader(StepReader):
         self.stamp_of = {i: n for n, i in enumerate(order)}
         for i in order:
             self.records.append(self._record(found[i], expected))
+
+    def _orphaned(self, rec: int, expected: Counter[int], results: list[Tensor]) -> None:
+        """A leaf made inside that the results depend on: its record is made anew, its gradient is for nobody."""
+        if not self._orphan(rec):
+            raise Unfit("the result depends on a leaf made inside the function")
+        held = _look.record_object(rec)
+        if held is None or any(held is t for t in results):
+            return
+        if not isinstance(held, Tensor):
+            raise Unfit("a hook on a tensor made inside", lasting=True)
+        if sys.getrefcount(held) > 3:  # the record's, `held`, and that of the call
+            raise Unfit("the gradient of a tensor made inside the function is kept")
+        storage, start, _, _, _ = _look.memory_of(held)
+        number = self.capture.living.get(storage) or self.living.get(start)
+        if number is not None:
+            expected[number] += 1
+            for b in self.buffers.values():
+                if b.storage == number:
+                    b.kind = INSIDE
 
     def _record(self, copy: Any, expected: Counter[int]) -> Record:
         words, extension, edges, address = copy

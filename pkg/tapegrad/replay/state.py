@@ -20,6 +20,8 @@ class State:
         self.gradients = [_look.gradient_of(t) for t in self.leaves]
         self.tensors += [g for g in self.gradients if g is not None]
         self.memory = [(t, _look.read_memory(t), t._version) for t in self.tensors]
+        self.required = [t.requires_grad for t in arguments]
+        self.arguments = arguments
         self.generators = [(g, g.get_state().numpy().copy()) for g in effects.generators]
 
     def restore(self) -> None:
@@ -27,6 +29,9 @@ class State:
         for leaf, gradient in zip(self.leaves, self.gradients, strict=True):
             if _look.gradient_of(leaf) is not gradient:
                 put_gradient(leaf, gradient)
+        for t, required in zip(self.arguments, self.required, strict=True):
+            if t.requires_grad != required:
+                t.requires_grad_(required)
         for t, data, version in self.memory:
             _look.write_memory(t, data, version)
         for g, words in self.generators:

@@ -13,6 +13,7 @@ cdef int log_constant(const char* out, int64_t nbytes) except -1
 cdef int note_outside(object tensor, Storage* st) except -1
 cdef int note_shared(Storage* st) except -1
 cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1
+cdef int note_leaf(object tensor, int64_t rec) except -1
 cdef int note_gradient(int64_t rec, object held, bint read, Storage* now) except -1
 cdef int note_refusal(str why) except -1
 

@@ -9,6 +9,7 @@ class Capture:
     versions: dict[int, int]
     gradients: dict[int, tuple[bool, bool, Any]]
     gradient_puts: list[tuple[int, int, int]]
+    leaves: dict[int, Callable[[], Any]]
     refusals: list[tuple[str, Any]]
     generators: list[tuple[int, Any]]
     updates: list[tuple[int, Any, Any]]

@@ -95,7 +95,8 @@ cdef class Capture:
     cdef readonly dict versions         # of the storages of `outside`, before the capture changed them
     cdef readonly dict gradients
     cdef readonly list gradient_puts
-    cdef readonly list without_record   # (place, tensor, read): gradients of leaves that had no record yet
+    cdef readonly dict leaves           # records of leaves that were made: weak references to the tensors
+    cdef readonly list without_record   # (place, weak reference, read): gradients of leaves that had no record yet
     cdef readonly list refusals
     cdef readonly list generators
     cdef readonly list updates
@@ -112,6 +113,7 @@ cdef class Capture:
         self.versions = {}
         self.gradients = {}
         self.gradient_puts = []
+        self.leaves = {}
         self.without_record = []
         self.refusals = []
         self.generators = []
@@ -147,15 +149,18 @@ cdef class Capture:
 
     cdef int forget_passing(self) except -1:
         """Drops the tensors that nobody else holds any more: views that the code made, say, and their records."""
-        cdef Py_ssize_t place = 0
+        cdef Py_ssize_t place
         cdef PyObject* key
         cdef PyObject* value
-        cdef list gone = []
-        while PyDict_Next(self.outside, &place, &key, &value):
-            if Py_REFCNT(value) == 1:
-                gone.append(<object>key)
-        for number in gone:
-            del self.outside[number]
+        cdef list gone = [None]
+        while gone:                     # a view that goes lets go of what it is a view of
+            gone = []
+            place = 0
+            while PyDict_Next(self.outside, &place, &key, &value):
+                if Py_REFCNT(value) == 1:
+                    gone.append(<object>key)
+            for number in gone:
+                del self.outside[number]
         return 0
 
     def release(self):
@@ -253,7 +258,15 @@ cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1:
     """
     if st.birth != births:
         note_outside(tensor, st)
-        current.without_record.append((len(current.log), tensor, read))
+        current.without_record.append((len(current.log), PyWeakref_NewRef(tensor, None), read))
+    return 0
+
+
+cdef int note_leaf(object tensor, int64_t rec) except -1:
+    """A leaf has got its record, where another leaf's may have been before."""
+    current.leaves[rec] = PyWeakref_NewRef(tensor, None)
+    if current.gradients.pop(rec, None) is not None:
+        current.gradient_puts = [put for put in current.gradient_puts if put[1] != rec]
     return 0
 
 
