@@ -209,6 +209,7 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
     for k in range(n):
         want = dt if row[OP_INPUT_DTYPE + k] < 0 else <int>row[OP_INPUT_DTYPE + k]
         if ts[k] == NULL:
+            scalars[k] = 0              # recordings are compared word by word
             store_scalar(<object>args[k], want, row[OP_FLAGS] & OPFLAG_BOUNDS == 0, <char*>&scalars[k])
             continue
         t = <Tensor>ts[k]
@@ -335,6 +336,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
             slot = <char*>(r + REC_PARAM)
         if param_bytes:
             record_near(r)
+            if param_bytes < 8 and slot == <char*>(r + REC_PARAM):
+                r[REC_PARAM] = 0
             memcpy(slot, packed, param_bytes)
         put_shape(r, nd, shape)
         for k in range(n):

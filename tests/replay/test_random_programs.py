@@ -164,6 +164,17 @@ def instruction(w, code, values, given):
         if a.requires_grad:
             a.sum().backward(retain_graph=True)
         return a.detach()
+    if kind == "derivative":  # by a leaf that is made here, or by the argument
+        given_now = given[j % 2]
+        leaf = [a.clone().detach(), a.detach(), torch.rand(3), given_now][which % 4]
+        if not leaf.is_leaf or not leaf.is_floating_point():
+            return a * 1
+        leaf.requires_grad_()
+        out = UNARY[i % len(UNARY)](leaf).square().sum() + a.sum()
+        if which % 3 == 0:
+            out.backward(retain_graph=True)
+        (g,) = torch.autograd.grad(out, [leaf], create_graph=True)
+        return g.sum() + out if which % 5 else leaf
     if kind == "nograd":
         with torch.no_grad():
             return UNARY[which % len(UNARY)](a)
@@ -225,7 +236,7 @@ def make(program):
 
 KINDS = (
     ["unary", "binary"] * 4 + ["reduce", "view", "linear"] * 3 + ["join", "matmul", "index", "inplace", "random"] * 2
-    + ["overwrite", "state", "parameter", "grad", "backward", "nograd"]
+    + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative"]
 )  # fmt: skip
 number = st.integers(0, 40)
 codes = st.lists(st.tuples(st.sampled_from(KINDS), number, number, number), min_size=0, max_size=12)

@@ -919,3 +919,16 @@ def test_in_place_changes_of_a_view_among_the_results():
         assert y.tolist() == [[0.0, 18.0], [3.0, 9.0], [4.0, 10.0]]
         assert x.grad.tolist() == [6.0, 2.0, 2.0, 6.0, 2.0, 2.0]
     assert f.counters.replayed >= 2
+
+
+def test_arguments_that_begin_elsewhere_in_their_memory():
+    def make():
+        w = world(weight=torch.ones(3, requires_grad=True))
+        w.step = lambda x: (w.weight * x).sum()
+        return w
+
+    t = Twins(make)
+    for k in range(8):
+        whole = lambda w, k=k: torch.arange(9.0)[3 * (k % 3) : 3 * (k % 3) + 3] if k % 2 else torch.ones(3)  # noqa: E731
+        t.call(whole, outside=lambda w, loss, x: loss.backward())
+    assert t.counters.replayed >= 5, t.counters

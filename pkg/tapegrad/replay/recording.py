@@ -29,7 +29,9 @@ from .._layout import (
     EXT_EDGES,
     EXT_PARAMS,
     EXT_WORDS,
+    FLAG_FAR,
     FLAG_LEAF,
+    FLAG_PTR_SHIFT,
     FLAG_SCALAR_SHIFT,
 )
 from .._tensor import Tensor
@@ -357,6 +359,7 @@ class Reader(StepReader):
             if extension[EXT_EDGES]:  # records' numbers, which are others in each recording
                 at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
                 extension[at : at + extension[EXT_EDGES]] = [-1] * extension[EXT_EDGES]
+        out[COPY_FLAGS] &= ~(FLAG_FAR | 15 << FLAG_PTR_SHIFT)  # they tell where words and memory happened to lie
         out[COPY_SEQ] = out[COPY_REFS] = 0
         out[COPY_OBJ] = out[COPY_EXT] = out[COPY_VERSIONS] = out[COPY_VERSIONS + 1] = 0
         out[COPY_EDGE : COPY_EDGE + 3] = [-1, -1, -1]
