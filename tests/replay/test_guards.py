@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import gc
 import inspect
@@ -991,6 +992,103 @@ def test_objects_among_the_arguments():
     a.k = 7.0
     for _ in range(3):
         assert torch.equal(f(X(), a), X() * 7)
+
+
+Batch = collections.namedtuple("Batch", "x scale")
+
+
+@dataclasses.dataclass
+class Sample:
+    x: object
+    scale: object
+
+
+@pytest.mark.parametrize("kind", [Batch, Sample])
+def test_tuples_with_names_and_dataclasses_among_the_arguments(kind):
+    run = lambda b: (b.x * b.scale).sum()  # noqa: E731
+    f = compile(run)
+    for i in range(8):
+        b = kind(X(seed=i), 2.0 if i < 5 else 3.0)
+        assert f(b).item() == run(b).item()
+    assert f.counters.replayed == 4
+    for seed in range(3):  # one object, another tensor in it
+        if kind is Sample:
+            b.x = X(seed=seed)
+        assert f(b).item() == run(b).item()
+    assert f.counters.eager == 0
+
+
+def turned_round(tensors):
+    tensors.reverse()
+    return tensors[0] * 2
+
+
+def one_more(tensors):
+    tensors.append(tensors[0])
+    return tensors[0] * 2
+
+
+def one_less(tensors):
+    return tensors.pop(0) * 2
+
+
+def noted(tensors):
+    tensors[1]["n"] = 1
+    return tensors[0] * 2
+
+
+@pytest.mark.parametrize("step", [turned_round, one_more, one_less, noted], ids=lambda f: f.__name__)
+def test_containers_among_the_arguments_that_are_changed_inside(step):
+    f = compile(step)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for i in range(6):
+            mine = [X(seed=i), {} if step is noted else X(seed=i + 1)]
+            its = [mine[0], {}] if step is noted else list(mine)
+            assert torch.equal(f(its), step(mine))
+            assert len(mine) == len(its)
+            assert all(a is b or a == b == {"n": 1} for a, b in zip(mine, its, strict=True))
+    assert ["a container among the arguments is changed inside" in str(w.message) for w in seen] == [True]
+    assert f.counters.replayed == 0
+
+
+class Trainer:
+    def __init__(self):
+        self.scale = torch.full((6,), 2.0)
+        self.losses = []
+
+    def step(self, x):
+        return (x * self.scale).sum()
+
+
+class Restarting(Trainer):
+    def step(self, x):
+        return (x * type(self)().scale).sum()
+
+
+def test_attributes_that_only_the_constructor_names():
+    t = Trainer()
+    f = compile(t.step)
+    for i in range(8):
+        t.losses.append(f(X(seed=i)).item())
+    assert f.counters.replayed == 6
+    t.scale = torch.full((6,), 5.0)
+    assert f(X()).item() == t.step(X()).item()
+
+
+def test_constructors_that_the_code_calls(monkeypatch):
+    t = Restarting()
+    f = compile(t.step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(4):
+            assert f(X(seed=i)).item() == t.step(X(seed=i)).item()
+
+        def init(self):
+            self.scale = torch.full((6,), 7.0)
+
+        monkeypatch.setattr(Trainer, "__init__", init)
+        assert f(X()).item() == t.step(X()).item()
 
 
 def pair(step):

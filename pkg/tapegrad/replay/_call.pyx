@@ -81,7 +81,7 @@ cdef inline bint equal(object a, object b) except -1:
 def simple(args, kwargs):
     """Whether no argument is a container, so that a Form can stand for the call."""
     for o in (*args, *kwargs.values()):
-        if isinstance(o, (list, tuple, dict)):
+        if isinstance(o, (list, tuple, dict)) or hasattr(type(o), "__dataclass_fields__"):
             return False
     return True
 

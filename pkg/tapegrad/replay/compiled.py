@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import threading
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from ..tape import _capture
 from . import _look
 from ._call import Caller, Form, simple
 from .comparing import difference
-from .entries import Counters, Entry, Pending, Signature, flatten, form_of, mentions, modes, turned_on
+from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, mentions, modes, turned_on
 from .guards import Guards
 from .inspecting import Table, table_of
 from .passes import run_passes
@@ -216,6 +217,7 @@ class CompiledFunction(Caller):
             return [form_of(t) for t in (*arguments, *guards.tensors)]
 
         before, tensors, states = modes(), forms(arguments), random_states()
+        containers = entries_of([*args, *kwargs.values()])[1:]
         if not capture.begin():
             return self._eager("another thread is recording", args, kwargs)
         try:
@@ -230,6 +232,9 @@ class CompiledFunction(Caller):
                     raise Unfit(refused[0], lasting=True)
                 if modes() != before:
                     raise Unfit("a mode is left changed", lasting=True, state=lambda _: modes())
+                held = entries_of([*args, *kwargs.values()])[1:]
+                if len(held) != len(containers) or not all(map(operator.is_, held, containers)):
+                    raise Unfit("a container among the arguments is changed inside", lasting=True)
                 required = self._check_forms(tensors, forms, arguments)
                 reader = Reader(capture, arguments, guards.tensors, result)
                 reader.refuse()

@@ -12,7 +12,9 @@ from .guards import Guards
 from .program import Program
 from .recording import Unfit
 
-__all__ = ["Counters", "Entry", "Pending", "Signature", "flatten", "form_of", "mentions", "modes", "turned_on"]
+__all__ = [
+    "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "mentions", "modes", "turned_on",
+]  # fmt: skip
 
 
 class Counters:
@@ -119,8 +121,33 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
         return type(o), *[flatten(x, tensors, others) for x in o]
     if type(o) is dict:
         return dict, *[(type(k), k, flatten(v, tensors, others)) for k, v in o.items()]
+    parts = parts_of(o)
+    if parts is not None:
+        others.append(type(o))
+        return type(o), *[flatten(x, tensors, others) for x in parts]
     others.append(o)
     return "object", id(o)
+
+
+def parts_of(o: Any) -> list[Any] | None:
+    """What a named tuple, or an object of a dataclass, is made of; None for other objects."""
+    if isinstance(o, tuple) and hasattr(type(o), "_fields"):
+        return list(o)
+    fields = getattr(type(o), "__dataclass_fields__", None)
+    if fields is None or isinstance(o, type) or getattr(o, "__dict__", {}).keys() != fields.keys():
+        return None
+    return [o.__dict__[name] for name in fields]
+
+
+def entries_of(o: Any) -> list[Any]:
+    """The containers among arguments with what they hold, one after the other."""
+    if type(o) is dict:
+        parts: list[Any] | None = [x for item in o.items() for x in item]
+    else:
+        parts = list(o) if type(o) in (tuple, list) else parts_of(o)
+    if parts is None:
+        return []
+    return [o, *parts, *[x for part in parts for x in entries_of(part)]]
 
 
 def modes() -> tuple[Any, ...]:

@@ -21,6 +21,8 @@ __all__ = ["Reach"]
 MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
 MOST_BYTES = 1 << 20  # of a NumPy array
 DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))
+CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
+CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
 LIBRARY = __name__.split(".")[0]
 
 
@@ -42,6 +44,8 @@ class Reach:
         self.refused: list[str] = []  # why what was reached cannot be guarded
         self.names: set[str] = set()
         self._everything = False
+        self._of_objects: set[type] = set()  # classes whose objects were reached; code may construct others or not
+        self._constructors: list[tuple[Any, str]] = []
         self._named: list[Named] = []
         self._seen: set[int] = set()
         self._pending: list[tuple[Any, str]] = []
@@ -54,6 +58,9 @@ class Reach:
             while self._pending:
                 self._visit(*self._pending.pop())
             looked = len(self.names)
+            if self._constructors and not self.names.isdisjoint(CONSTRUCTING):
+                self._pending += self._constructors
+                self._constructors.clear()
             for named in self._named:
                 self._pending += named.look(self.names, self._everything)
 
@@ -118,7 +125,7 @@ class Reach:
                 self._named.append(Named(o, o.__name__.rpartition(".")[2], [vars(o)]))
             return []
         if isinstance(o, type):
-            return self._class(o, name)
+            return self._class(o)
         return self._object(o, name)
 
     def _object(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
@@ -149,7 +156,7 @@ class Reach:
             home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
         ):
             return self._whole(inner, name)
-        found: list[tuple[Any, str]] = [(kind, kind.__name__)]
+        found = self._class_of_object(kind)
         derived = any(of_library_type(c) for c in kind.__mro__[:-1])
         if inner is not None and "_parameters" not in inner and derived and home not in sys.stdlib_module_names:
             # A library's class below the user's reads what it likes.
@@ -166,15 +173,31 @@ class Reach:
         self._named.append(Named(o, name, [inner] if inner is not None else [], skip=module))
         return found
 
-    def _class(self, kind: type, name: str) -> list[tuple[Any, str]]:
-        found: list[tuple[Any, str]] = []
+    def _class_of_object(self, kind: type) -> list[tuple[Any, str]]:
+        """What the class of an object brings along: not how objects are constructed, unless code can do that."""
+        if id(kind) in self._seen or kind in self._of_objects or of_library_type(kind):
+            return []
+        self._of_objects.add(kind)
+        found, constructors = self._special_methods(kind)
+        self._constructors += constructors
+        return found + [f for base in kind.__bases__ for f in self._class_of_object(base)]
+
+    def _class(self, kind: type) -> list[tuple[Any, str]]:
         if of_library_type(kind):
-            return found
-        self._named.append(Named(kind, kind.__name__, [vars(kind)]))
-        for key, value in vars(kind).items():  # operators and protocols are called without being named
+            return []
+        found, constructors = self._special_methods(kind)
+        return found + constructors + [(base, base.__name__) for base in kind.__bases__]
+
+    def _special_methods(self, kind: type) -> tuple[list[tuple[Any, str]], list[tuple[Any, str]]]:
+        """The class's methods that are called without being named: operators and protocols, and constructors."""
+        named = Named(kind, kind.__name__, [vars(kind)])
+        self._named.append(named)
+        found: tuple[list[tuple[Any, str]], list[tuple[Any, str]]] = ([], [])
+        for key, value in vars(kind).items():
             if key.startswith("__") and key.endswith("__") and isinstance(value, types.FunctionType):
-                found.append((value, f"{kind.__name__}.{key}"))
-        return found + [(base, base.__name__) for base in kind.__bases__]
+                named.taken.add(key)
+                found[key in CONSTRUCTORS].append((value, f"{kind.__name__}.{key}"))
+        return found
 
     def _whole(self, inner: dict[str, Any], name: str) -> list[tuple[Any, str]]:
         """All entries of an object's dict."""
