@@ -7,55 +7,22 @@
 from __future__ import annotations
 
 import gc
-import struct
-import sys
 from collections import Counter
 from functools import partial
 from typing import Any
 
-from .._layout import (
-    COPY_EDGE,
-    COPY_EXT,
-    COPY_FLAGS,
-    COPY_OBJ,
-    COPY_PTR,
-    COPY_REFS,
-    COPY_SAVED,
-    COPY_SEQ,
-    COPY_VERSIONS,
-    COPY_WORDS,
-    EXT_AUX,
-    EXT_BODY,
-    EXT_EDGES,
-    EXT_PARAMS,
-    EXT_WORDS,
-    FLAG_FAR,
-    FLAG_LEAF,
-    FLAG_PTR_SHIFT,
-    FLAG_SCALAR_SHIFT,
-)
 from .._tensor import Tensor
-from . import _look, _plans
+from . import _look
 from ._places import Places
 from .addresses import Unfit
-from .effects import PLAIN, Effects, Made, Record
-from .logged_steps import StepReader
-from .program import (
-    ARGUMENT,
-    FRESH,
-    GRADIENT,
-    INSIDE,
-    OUTSIDE,
-    Operand,
-    Program,
-    Step,
-)
+from .effects import Effects
+from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
+from .results import ResultReader, tensors_of
 
 __all__ = ["Reader", "Unfit"]
 
 
-
-class Reader(StepReader):
+class Reader(ResultReader):
     """Reads one capture.
 
     `arguments` are the tensor arguments, `known` the tensors that the guards reach (parameters, optimizer
@@ -91,16 +58,12 @@ class Reader(StepReader):
         self._check_reads(program)
         return program
 
-    # ---------------------------------------------------------------- memory
-
     def _effects(self, steps: list[Step]) -> Effects:
         capture = self.capture
         alive = capture.alive()
         for b in self.buffers.values():
             if b.kind == INSIDE and b.storage in alive:
                 b.kind = FRESH
-        self.records: list[Record] = []
-        self.stamp_of: dict[int, int] = {}
         expected: Counter[int] = Counter()  # references to storages that results account for
         not_made = self.known.keys() | {id(a) for a in self.arguments}
         seen: dict[int, Tensor] = {}  # what the caller gets, with what those are views of
@@ -199,204 +162,3 @@ class Reader(StepReader):
                 at = writers.get((OUTSIDE, start) if where is t else where, [])
                 found.append((where, bumps, tuple(at)))
         return found
-
-    # ---------------------------------------------------------------- results and their records
-
-    def _template(self, result: Any) -> Any:
-        if isinstance(result, Tensor):
-            for i, a in enumerate(self.arguments):
-                if result is a:
-                    return _plans.Argument(i)
-            guarded = id(result) in self.guarded and _look.memory_of(result)[1] not in self.living
-            if id(result) in self.known or guarded:
-                return result
-            return self._made(result)
-        if isinstance(result, PLAIN):
-            return result
-        if isinstance(result, tuple):
-            parts = tuple(self._template(r) for r in result)
-            if type(result) is tuple:
-                return parts
-            if hasattr(result, "_fields"):
-                kind: Any = type(result)
-                return _plans.Rebuild(kind._make, list(parts))
-            if all(isinstance(p, int) for p in result):
-                return result
-        elif type(result) is list:
-            return [self._template(r) for r in result]
-        elif type(result) is dict:
-            return {k: self._template(v) for k, v in result.items()}
-        raise Unfit(f"the function returns an object of type {type(result).__name__}", lasting=True)
-
-    def _made(self, t: Tensor) -> Made:
-        """A tensor to make anew at each run: the same object wherever it is met."""
-        found = self.made_of.get(id(t))
-        if found is None:
-            found = self.made_of[id(t)] = self._make(t)
-        return found
-
-    def _make(self, t: Tensor) -> Made:
-        dt, shape, strides, requires, leaf, inference = _look.layout_of(t)
-        if type(t) is not Tensor:
-            raise Unfit(f"the function makes a {type(t).__name__} that outlives it")
-        storage, start, _, first, _ = _look.memory_of(t)
-        if storage in self.capture.shared:
-            raise Unfit("what .data gave is returned or kept")
-        stamp = -1
-        if requires and not leaf:
-            stamp = self.stamp_of[_look.record_of(t)]
-        if start in self.living:
-            operand = self._operand(start)
-            self.buffers[operand.buffer].kind = FRESH
-            base = self._base_of(t)
-            return Made(operand.buffer, first - start, dt, shape, strides, stamp, requires, inference, None, base)
-        for i, a in enumerate(self.arguments):
-            if _look.memory_of(a)[1] == start:
-                offset = first - _look.memory_of(a)[3]
-                over = _plans.Argument(i)
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, over, self._base_of(t))
-        for owner in (*self.known.values(), *self.guarded.values()):
-            if _look.memory_of(owner)[1] == start:
-                offset = first - _look.memory_of(owner)[3]
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, owner, self._base_of(t))
-        raise Unfit("the function returns memory that the recording does not know")
-
-    def _base_of(self, t: Tensor) -> Any:
-        """What a view is of, where the caller has that too: in-place operations on one change the other's history."""
-        base = t._base
-        if base is None:
-            return None
-        for i, a in enumerate(self.arguments):
-            if a is base:
-                return _plans.Argument(i)
-        if id(base) in self.known or id(base) in self.guarded:
-            return base
-        return self._made(base)
-
-    def _stamp(self, tensors: list[Tensor], expected: Counter[int]) -> None:
-        """Templates of the records that the results keep alive, oldest first."""
-        start = self.capture.first_sequence
-        found: dict[int, Any] = {}
-        pending = [r for t in tensors if t.requires_grad and not t.is_leaf and (r := _look.record_of(t)) >= 0]
-        while pending:
-            i = pending.pop()
-            if i in found or i in self.owners:
-                continue
-            raw, ext, address = _look.record_words(i)
-            words = struct.unpack(f"{COPY_WORDS}q", raw)
-            if words[COPY_FLAGS] & FLAG_LEAF:
-                self._orphaned(i, expected, tensors)
-            elif words[COPY_SEQ] < start:
-                raise Unfit("the result depends on a graph from before the function, and not through an argument")
-            elif words[COPY_OBJ]:
-                raise Unfit("a hook or a kept gradient on an intermediate value", lasting=True)
-            if words[COPY_EXT]:
-                expected[self.capture.living[words[COPY_EXT]]] += 1
-            edges = list(words[COPY_EDGE : COPY_EDGE + 3])
-            extension = struct.unpack(f"{len(ext) // 8}q", ext) if ext is not None else None
-            if extension is not None and extension[EXT_EDGES]:
-                at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
-                edges = list(extension[at : at + extension[EXT_EDGES]])
-            found[i] = (words, extension, edges, address)
-            pending += [e for e in edges if e >= 0]
-        order = sorted(found, key=lambda i: found[i][0][COPY_SEQ])
-        self.stamp_of = {i: n for n, i in enumerate(order)}
-        for i in order:
-            self.records.append(self._record(found[i], expected))
-
-    def _orphaned(self, rec: int, expected: Counter[int], results: list[Tensor]) -> None:
-        """A leaf made inside that the results depend on: its record is made anew, its gradient is for nobody."""
-        if not self._orphan(rec):
-            raise Unfit("the result depends on a leaf made inside the function")
-        held = _look.record_object(rec)
-        if held is None or any(held is t for t in results):
-            return
-        if not isinstance(held, Tensor):
-            raise Unfit("a hook on a tensor made inside", lasting=True)
-        if sys.getrefcount(held) > 3:  # the record's, `held`, and that of the call
-            raise Unfit("the gradient of a tensor made inside the function is kept")
-        storage, start, _, _, _ = _look.memory_of(held)
-        number = self.capture.living.get(storage) or self.living.get(start)
-        if number is not None:
-            expected[number] += 1
-            for b in self.buffers.values():
-                if b.storage == number:
-                    b.kind = INSIDE
-
-    def _record(self, copy: Any, expected: Counter[int]) -> Record:
-        words, extension, edges, address = copy
-        out = list(words)
-        kinds: list[tuple[int, int, Any]] = []
-        for n, e in enumerate(edges):
-            if e < 0:
-                continue
-            if e in self.stamp_of:
-                kinds.append((n, 0, self.stamp_of[e]))
-                continue
-            owner = self.owners[e]
-            for i, a in enumerate(self.arguments):
-                if a is owner:
-                    kinds.append((n, 2, i))
-                    break
-            else:
-                self.guarded[id(owner)] = owner
-                kinds.append((n, 1, owner))
-        saved: list[tuple[int, Operand | None, Any, int, int]] = []
-        for k in range(4):
-            storage = words[COPY_SAVED + k]
-            if storage:
-                version = words[COPY_VERSIONS + (k >> 1)] >> (32 * (k & 1)) & 0x7FFFFFFF
-                saved.append((k, *self._saved(storage, words[COPY_PTR + k], version, expected)))
-            out[COPY_SAVED + k] = 0
-            scalar = k < 3 and words[COPY_FLAGS] >> (FLAG_SCALAR_SHIFT + k) & 1
-            out[COPY_PTR + k] = words[COPY_PTR + k] - address if scalar else 0
-        if extension is not None:
-            extension = list(extension)
-            if extension[EXT_AUX]:
-                _, _, start, _ = _look.storage_words(extension[EXT_AUX])
-                saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
-            extension[EXT_AUX] = 0
-            if extension[EXT_EDGES]:  # records' numbers, which are others in each recording
-                at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]
-                extension[at : at + extension[EXT_EDGES]] = [-1] * extension[EXT_EDGES]
-        out[COPY_FLAGS] &= ~(FLAG_FAR | 15 << FLAG_PTR_SHIFT)  # they tell where words and memory happened to lie
-        out[COPY_SEQ] = out[COPY_REFS] = 0
-        out[COPY_OBJ] = out[COPY_EXT] = out[COPY_VERSIONS] = out[COPY_VERSIONS + 1] = 0
-        out[COPY_EDGE : COPY_EDGE + 3] = [-1, -1, -1]
-        return Record(
-            struct.pack(f"{COPY_WORDS}q", *out),
-            None if extension is None else struct.pack(f"{len(extension)}q", *extension),
-            tuple(kinds),
-            tuple(saved),
-        )
-
-    def _saved(self, storage: int, address: int, version: int, expected: Counter[int]) -> tuple[Any, Any, int, int]:
-        """(operand or None, tensor from outside or None, offset, versions passed since it was saved)."""
-        _, now, _, _ = _look.storage_words(storage)
-        passed = (now - version) & 0x7FFFFFFF
-        if storage in self.capture.living:
-            expected[self.capture.living[storage]] += 1
-            operand = self._operand(address)
-            self.buffers[operand.buffer].kind = FRESH
-            return operand, None, 0, passed
-        for i, a in enumerate(self.arguments):
-            if _look.memory_of(a)[0] == storage and i not in self.fixed_arguments:
-                first = _look.memory_of(a)[3]
-                return None, _plans.Argument(i), address - first, passed
-        for owner in (*self.known.values(), *self.from_outside):
-            if _look.memory_of(owner)[0] == storage:
-                self.guarded[id(owner)] = owner
-                return None, owner, address - _look.memory_of(owner)[3], passed
-        raise Unfit("a value is saved for backward that the recording does not know")
-
-
-def tensors_of(result: Any, see: Any) -> None:
-    """Calls `see` with each tensor in nested tuples, lists and dicts."""
-    if isinstance(result, Tensor):
-        see(result)
-    elif isinstance(result, (tuple, list)):
-        for r in result:
-            tensors_of(r, see)
-    elif isinstance(result, dict):
-        for r in result.values():
-            tensors_of(r, see)
