@@ -968,6 +968,23 @@ def test_numpy_arrays_among_the_arguments():
             assert torch.equal(f(X(), b), X() * i + i)
 
 
+def test_arrays_that_cannot_be_replayed_are_not_kept():
+    f = compile(lambda a: torch.from_numpy(a) * 2)
+    seen = []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for i in range(30):
+            a = np.full(6, i, "f4")
+            seen.append(weakref.ref(a))
+            assert f(a).tolist() == [2.0 * i] * 6
+    del a
+    gc.collect()
+    assert sum(r() is not None for r in seen) == 0
+    assert len(told) == 1
+    assert f.counters.recorded <= 4
+    assert torch.equal(compile(lambda a: a * 2)(X()), X() * 2)
+
+
 def test_iterators_among_the_arguments():
     def run(x, it):
         return x * next(it)

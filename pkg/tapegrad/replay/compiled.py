@@ -14,7 +14,19 @@ from ..tape import _capture
 from . import _look
 from ._call import Caller, Form, simple
 from .comparing import difference
-from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, mentions, modes, turned_on
+from .entries import (
+    Counters,
+    Entry,
+    Pending,
+    Signature,
+    entries_of,
+    flatten,
+    form_of,
+    kinds_of,
+    mentions,
+    modes,
+    turned_on,
+)  # fmt: skip
 from .guards import Guards
 from .inspecting import Table, table_of
 from .passes import run_passes
@@ -24,7 +36,7 @@ from .randomness import random_states
 from .reach import Reach
 from .recording import Reader, Unfit
 from .state import State
-from .tracing import watched
+from .tracing import name_of, names_of, watched, where
 
 __all__ = ["CompiledFunction"]
 
@@ -49,6 +61,7 @@ class CompiledFunction(Caller):
         self._counters = Counters()
         self._signatures: dict[Any, Signature] = {}
         self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
+        self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
         self._lock = threading.Lock()
         self._fruitless = 0  # recordings since one became a program or a program ran
@@ -65,7 +78,10 @@ class CompiledFunction(Caller):
         form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
         signature = self._signatures.get(form)
         if signature is None:
-            signature = self._signatures.setdefault(form, Signature())
+            kinds = kinds_of(others)
+            if self._given_up.get(kinds, 0) >= MOST_FAILURES and not self.fullgraph:
+                return self._eager(f"arguments like these ({names_of(kinds)}) could not be replayed", args, kwargs)
+            signature = self._signatures.setdefault(form, Signature(kinds))
             for o in others:
                 self._others[id(o)] = o
         if signature.eager is not None:
@@ -122,6 +138,10 @@ class CompiledFunction(Caller):
         signature.pending.clear()
         signature.entries.clear()
         self.forget_fast()
+        if signature.kinds:
+            self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
+            if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
+                self._drop([s for s in self._signatures.values() if s.kinds == signature.kinds and s.eager is not None])
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
         if message not in self._warned:
@@ -311,17 +331,17 @@ class CompiledFunction(Caller):
 
     def _forgotten(self, signature: Signature, others: list[Any], args: Any, kwargs: Any) -> Any:
         """A call whose arguments are new again, after very many such calls: eager, and nothing is kept of it."""
-        for form in reversed(self._signatures):
-            if self._signatures[form] is signature:
-                del self._signatures[form]
-                break
-        for o in others:
-            if not any(mentions(form, id(o)) for form in self._signatures):
-                self._others.pop(id(o), None)
+        self._drop([signature])
         why = "its arguments are others at each call"
         result = self._eager(why, args, kwargs)
         self._give_up(signature, why, None)
         return result
+
+    def _drop(self, signatures: list[Signature]) -> None:
+        """Forgets signatures, and the arguments that are held for their sake."""
+        gone = {id(s) for s in signatures}
+        self._signatures = {form: s for form, s in self._signatures.items() if id(s) not in gone}
+        self._others = {i: o for i, o in self._others.items() if any(mentions(f, i) for f in self._signatures)}
 
     def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
         """A recording becomes a program if the ones that could have run in its place are the same.
@@ -352,6 +372,7 @@ class CompiledFunction(Caller):
         before = dict(confirmed.program.effects.doubtful)
         program.effects.fixed += tuple((i, t) for i, t in program.effects.doubtful if before.get(i) is t)
         signature.failures = self._fruitless = 0
+        self._given_up.pop(signature.kinds, None)
         limit = None
         if self.limit is not None:
             plan = plan_memory(program)
@@ -369,21 +390,3 @@ def form_and_contents(o: Any) -> Any:
     if isinstance(o, dict):
         return {k: form_and_contents(v) for k, v in o.items()}
     return repr(o)
-
-
-def name_of(fn: Any) -> str:
-    return str(getattr(fn, "__qualname__", None) or type(fn).__name__)
-
-
-def where(line: Any, fn: Any) -> str:
-    """The line of a (code, offset), as text."""
-    if line is None:
-        code = getattr(fn, "__code__", None)
-        return f" (in {code.co_filename}:{code.co_firstlineno})" if code is not None else ""
-    code, offset = line
-    number = code.co_firstlineno
-    for start, end, n in code.co_lines():
-        if start <= offset < end and n is not None:
-            number = n
-            break
-    return f" ({code.co_filename}:{number}, in {code.co_name})"

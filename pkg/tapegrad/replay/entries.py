@@ -13,7 +13,8 @@ from .program import Program
 from .recording import Unfit
 
 __all__ = [
-    "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "mentions", "modes", "turned_on",
+    "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "kinds_of", "mentions",
+    "modes", "turned_on",
 ]  # fmt: skip
 
 
@@ -93,7 +94,8 @@ class Pending:
 class Signature:
     """Calls with arguments of one form: their programs, and why there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: tuple[type, ...] = ()) -> None:
+        self.kinds = kinds  # the classes of the arguments that are known by identity
         self.entries: list[Entry] = []
         self.pending: list[Pending] = []
         self.recordings = 0
@@ -127,6 +129,11 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
         return type(o), *[flatten(x, tensors, others) for x in parts]
     others.append(o)
     return "object", id(o)
+
+
+def kinds_of(others: list[Any]) -> tuple[type, ...]:
+    """The classes of arguments that are known by identity."""
+    return tuple(o if isinstance(o, type) else type(o) for o in others)
 
 
 def parts_of(o: Any) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""Which line of the user's code changes something: the code is run once more, watched line by line."""
+"""Which line of the user's code changes something, and how messages call it: code is run once more, line by line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["watched"]
+__all__ = ["name_of", "names_of", "watched", "where"]
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
 LIBRARY = tuple(
@@ -55,3 +55,25 @@ def watched(run: Callable[[], Any], changed: Callable[[], bool]) -> tuple[Any, t
     finally:
         sys.settrace(None)
     return result, watch.found
+
+
+def names_of(kinds: tuple[type, ...]) -> str:
+    return ", ".join(kind.__name__ for kind in kinds)
+
+
+def name_of(fn: Any) -> str:
+    return str(getattr(fn, "__qualname__", None) or type(fn).__name__)
+
+
+def where(line: Any, fn: Any) -> str:
+    """The line of a (code, offset), as text."""
+    if line is None:
+        code = getattr(fn, "__code__", None)
+        return f" (in {code.co_filename}:{code.co_firstlineno})" if code is not None else ""
+    code, offset = line
+    number = code.co_firstlineno
+    for start, end, n in code.co_lines():
+        if start <= offset < end and n is not None:
+            number = n
+            break
+    return f" ({code.co_filename}:{number}, in {code.co_name})"
