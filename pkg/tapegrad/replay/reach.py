@@ -82,6 +82,18 @@ class Reach:
         self._pending.extend(self._into(o, name))
 
     def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
+        if isinstance(o, dict):
+            if len(o) > MOST_ENTRIES:
+                self.refused.append(f"{name} has too many entries to look at in each call")
+                return []
+            self._keep(o, name)
+            return [(v, f"{name}[{shown(k)}]") for k, v in o.items() if not isinstance(v, PLAIN)]
+        if isinstance(o, list):
+            if len(o) > MOST_ENTRIES:
+                self.refused.append(f"{name} has too many entries to look at in each call")
+                return []
+            self._keep(o, name)
+            return [(v, f"{name}[{i}]") for i, v in enumerate(o) if not isinstance(v, PLAIN)]
         if isinstance(o, types.FunctionType):
             return self._function(o, name)
         if isinstance(o, types.MethodType):
@@ -101,18 +113,6 @@ class Reach:
                 return [(o.cell_contents, name)]
             except ValueError:
                 return []
-        if isinstance(o, dict):
-            if len(o) > MOST_ENTRIES:
-                self.refused.append(f"{name} has too many entries to look at in each call")
-                return []
-            self._keep(o, name)
-            return [(v, f"{name}[{shown(k)}]") for k, v in o.items()]
-        if isinstance(o, list):
-            if len(o) > MOST_ENTRIES:
-                self.refused.append(f"{name} has too many entries to look at in each call")
-                return []
-            self._keep(o, name)
-            return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
         if isinstance(o, (tuple, set, frozenset, collections.deque)):
             if len(o) > MOST_ENTRIES and not isinstance(o, frozenset):
                 self.refused.append(f"{name} has too many entries to look at in each call")
@@ -130,7 +130,7 @@ class Reach:
 
     def _object(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
         state = state_of(o)
-        if getattr(o, "nbytes", 0) > MOST_BYTES and state is not None:
+        if state is not None and getattr(o, "nbytes", 0) > MOST_BYTES:
             self.refused.append(f"{name} has too many bytes to look at in each call")
             return []
         if isinstance(o, weakref.ref):
@@ -205,7 +205,11 @@ class Reach:
         for group in groups if isinstance(groups, list) else ():
             self.groups[id(group)] = inner
         self._keep(inner, name)
-        return [found for key, value in inner.items() for found in self._attribute(key, value, name)]
+        found: list[tuple[Any, str]] = []
+        for key, value in inner.items():
+            if not isinstance(value, PLAIN):
+                found += self._attribute(key, value, name)
+        return found
 
     def _attribute(self, key: str, value: Any, name: str) -> list[tuple[Any, str]]:
         if key == "_non_persistent_buffers_set":  # for state_dict alone
@@ -213,7 +217,7 @@ class Reach:
         if key in ("_parameters", "_buffers", "_modules") and isinstance(value, dict):
             self._seen.add(id(value))
             self._keep(value, name)
-            return [(v, f"{name}.{k}") for k, v in value.items()]
+            return [(v, f"{name}.{k}") for k, v in value.items() if v is not None]
         return [(value, f"{name}.{key}")]
 
     def _function(self, f: types.FunctionType, name: str) -> list[tuple[Any, str]]:
