@@ -17,6 +17,13 @@ cdef class Argument:
         self.number = number
 
 
+cdef class Same:
+    """In a result: this very object, from outside."""
+
+    def __init__(self, object):
+        self.object = object
+
+
 cdef class TensorPlan:
     """Layout of a tensor that a run makes: where it lies, and with which history.
 

@@ -51,6 +51,8 @@ class Addresses:
         known: Iterable[Tensor],
         result: Any,
         strict: bool = False,
+        objects: Sequence[Any] = (),
+        containers: Sequence[Any] = (),
     ) -> None:
         self.places: Places  # while it is read
         self.capture = capture
@@ -58,6 +60,8 @@ class Addresses:
         self.arguments = tuple(arguments)
         self.known = {id(t): t for t in known}
         self.result = result
+        self.objects = objects  # what the guards hold
+        self.containers = containers  # among the arguments, with what they hold
         # What `.data` showed is its tensor's memory, which is known.
         shown = capture.shared
         self.from_outside = [t for t in capture.outside.values() if _look.memory_of(t)[0] not in shown]

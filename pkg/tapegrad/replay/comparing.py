@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _look
+from . import _look, _plans
 from .effects import PLAIN
 from .program import CONSTANT, OUTSIDE, Buffer, Program, Step
 
@@ -53,6 +53,8 @@ def alike(x: Any, y: Any) -> bool:
         return list(x) == list(y) and all(alike(x[k], y[k]) for k in x)
     if hasattr(x, "number"):
         return bool(x.number == y.number)
+    if isinstance(x, _plans.Same):
+        return x.object is y.object
     if hasattr(x, "parts"):
         return alike(x.parts, y.parts)
     if isinstance(x, frozenset):

@@ -256,7 +256,7 @@ class CompiledFunction(Caller):
                 if len(held) != len(containers) or not all(map(operator.is_, held, containers)):
                     raise Unfit("a container among the arguments is changed inside", lasting=True)
                 required = self._check_forms(tensors, forms, arguments)
-                reader = Reader(capture, arguments, guards.tensors, result)
+                reader = Reader(capture, arguments, guards.tensors, result, False, guards.objects, containers)
                 reader.refuse()
                 self._check_random(states)
                 self._check_inside(guards)

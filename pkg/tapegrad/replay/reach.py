@@ -233,8 +233,8 @@ class Reach:
         self.names |= code.names | code.strings
         if code.names & DYNAMIC:
             self._everything = True
-        used = sorted(n for n in code.globals if n in f.__globals__)
-        found += [(f.__globals__[n], n) for n in used]
+        used = sorted(code.globals)  # those that are not there may come, and hide a builtin
+        found += [(f.__globals__[n], n) for n in used if n in f.__globals__]
         found += [(sys.modules[n], n) for n in code.imports if n in sys.modules]
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")

@@ -52,7 +52,8 @@ class Reader(ResultReader):
         self._lay_out_memory()
         steps = self._steps()
         if self.doubtful and self._writes_doubtful(steps):
-            return Reader(capture, self.arguments, self.known.values(), self.result, strict=True).read()
+            known = self.known.values()
+            return Reader(capture, self.arguments, known, self.result, True, self.objects, self.containers).read()
         effects = self._effects(steps)
         program = Program(self.buffers, steps, set(), effects)
         self._check_reads(program)

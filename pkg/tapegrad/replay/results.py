@@ -53,6 +53,10 @@ class ResultReader(StepReader):
             return self._made(result)
         if isinstance(result, PLAIN):
             return result
+        if any(result is o for o in self.objects):
+            return _plans.Same(result)
+        if type(result) in (list, dict) and any(result is o for o in self.containers):
+            raise Unfit("the function returns a container that is among its arguments", lasting=True)
         if isinstance(result, tuple):
             parts = tuple(self._template(r) for r in result)
             if type(result) is tuple:
