@@ -176,3 +176,25 @@ def test_a_look_leaves_arguments_as_they_were():
     assert "linear" in str(run.table(x, runs=2))
     assert not x.requires_grad
     assert x.grad is None
+
+
+def test_a_gradient_wanted_after_the_first_use():
+    def make():
+        w = world(model=network())
+
+        def step(x):
+            before = w.model(x).sum()
+            loss = before + (x.requires_grad_() * 2).sum()
+            loss.backward()
+            return loss
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(batch(4)[0])
+    t.replays(2, batch(4, seed=1)[0])
+    for _ in range(4):
+        t.call(batch(4)[0].requires_grad_())
+        t.call(batch(4, seed=2)[0])
+    assert t.counters.eager == 0

@@ -88,6 +88,8 @@ class CompiledFunction(Caller):
             return self._eager(signature.eager, args, kwargs)
         reason = "new signature" if not signature.recordings else "not confirmed yet"
         arguments = tuple(tensors)
+        # Now: a run may change the arguments, so that they require gradients.
+        fast = Form(args, kwargs) if signature.entries and not self.check and simple(args, kwargs) else None
         for at, entry in enumerate(signature.entries):
             changed = entry.guards.difference()
             if changed is not None:
@@ -106,16 +108,16 @@ class CompiledFunction(Caller):
                 self._counters.replayed += 1
                 if at:
                     signature.entries.insert(0, signature.entries.pop(at))
-                self._remember(entry, args, kwargs)
+                self._remember(entry, fast)
                 return result
             reason = "a tensor from outside changed"
         return self._record(signature, reason, arguments, others, args, kwargs)
 
-    def _remember(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The next call looks at this entry first."""
-        if not self.check and simple(args, kwargs):
+    def _remember(self, entry: Entry, fast: Form | None) -> None:
+        """The next call looks at this entry first, if its form is this one."""
+        if fast is not None:
             contents = entry.guards.same_contents if entry.guards.contents else None
-            self.remember_fast(Form(args, kwargs), entry.machines[0][0], entry.guards.snapshot, contents)
+            self.remember_fast(fast, entry.machines[0][0], entry.guards.snapshot, contents)
 
     @property
     def counters(self) -> Counters:
