@@ -219,6 +219,15 @@ def test_one_hot():
         F.one_hot(torch.tensor([-1]), 3)
 
 
+def test_one_hot_in_a_compiled_step():
+    f = torch.compile(lambda y: torch.nn.functional.one_hot(y, 3))
+    for i in range(5):
+        assert f(torch.tensor([i % 3, 1])).tolist() == [[int(k == i % 3) for k in range(3)], [0, 1, 0]]
+    assert f.counters.replayed == 3
+    with pytest.raises(RuntimeError):
+        f(torch.tensor([3, 0]))
+
+
 def test_loss_modules_pass_their_options():
     nn = torch.nn
     x, t = torch.from_numpy(SCORES), torch.from_numpy(CLASSES)

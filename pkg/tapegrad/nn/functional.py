@@ -190,11 +190,14 @@ def one_hot(tensor: api.Tensor, num_classes: int = -1) -> api.Tensor:
         if num_classes <= 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
         return api.zeros((*tensor.shape, num_classes), dtype=api.int64)
-    if tensor.min().item() < 0:
-        raise RuntimeError("Class values must be non-negative.")
-    largest = int(tensor.max().item())
     if num_classes == -1:
-        num_classes = largest + 1
-    elif largest >= num_classes:
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    return (tensor.unsqueeze(-1) == api.arange(num_classes)).to(api.int64)
+        num_classes = int(tensor.max().item()) + 1
+    places = tensor.unsqueeze(-1)
+    try:
+        # The kernel checks the classes: nothing is read here, so that a compiled step can do it.
+        blank = api.zeros((*tensor.shape, max(num_classes, 0)), dtype=api.int64)
+        return blank.scatter_add(-1, places, api.ones(places.shape, dtype=api.int64))
+    except RuntimeError:
+        if (tensor < 0).any():
+            raise RuntimeError("Class values must be non-negative.") from None
+        raise RuntimeError("Class values must be smaller than num_classes.") from None
