@@ -932,3 +932,27 @@ def test_arguments_that_begin_elsewhere_in_their_memory():
         whole = lambda w, k=k: torch.arange(9.0)[3 * (k % 3) : 3 * (k % 3) + 3] if k % 2 else torch.ones(3)  # noqa: E731
         t.call(whole, outside=lambda w, loss, x: loss.backward())
     assert t.counters.replayed >= 5, t.counters
+
+
+@pytest.mark.parametrize("needs", [False, True])
+def test_one_of_several_views_among_the_results(needs):
+    def make():
+        w = world(weight=torch.ones(2, 3, requires_grad=True))
+        w.step = lambda x: ((x * w.weight).unbind(0)[-1], x.unbind(0)[0], x.chunk(2)[1])
+        return w
+
+    def change(w, result, x):
+        with pytest.raises(RuntimeError, match="multiple views"):
+            result[0].mul_(2)
+        for view in result[1:]:
+            if needs:
+                with pytest.raises(RuntimeError):
+                    view.mul_(2)
+            else:
+                view.mul_(2)
+
+    t = Twins(make)
+    t.settle(lambda w: torch.ones(2, 3, requires_grad=needs), outside=change)
+    t.replays(3, lambda w: torch.ones(2, 3, requires_grad=needs), outside=change)
+    if needs:
+        t.call(lambda w: torch.ones(2, 3, requires_grad=True), outside=lambda w, result, x: result[1].add_(1))

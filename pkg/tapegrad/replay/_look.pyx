@@ -49,6 +49,11 @@ def layout_of(Tensor t not None):
             bool(t.requires_grad), bool(t.is_leaf), bool(t.inference))
 
 
+def is_multi_view(Tensor t not None):
+    """Whether the tensor is one of several views that were made together."""
+    return bool(t.multi_view)
+
+
 def record_words(int64_t i):
     """A copy of a record (COPY_WORDS), of its extension block or None, and where numbers among the inputs lie."""
     cdef int64_t* r = record(i)

@@ -420,6 +420,7 @@ cdef class Machine:
             over = <Tensor>arguments[(<Argument>p.over).number] if isinstance(p.over, Argument) else <Tensor>p.over
             t = tensor_over(over.st, over.data_ + p.offset, p.dt, p.ndim, p.shape, p.strides)
         t.inference = p.inference
+        t.multi_view = p.multi
         t.requires = p.requires
         if p.stamp >= 0 and records is not None:
             i = records[p.stamp]

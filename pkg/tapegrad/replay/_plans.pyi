@@ -24,6 +24,7 @@ class TensorPlan:
         stamp: int,
         requires: bool,
         inference: bool,
+        multi: bool = False,
     ) -> None: ...
 
 class TensorForm:

@@ -31,7 +31,7 @@ cdef class TensorPlan:
     """
 
     def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
-                 bint inference):
+                 bint inference, bint multi=False):
         self.base = over if isinstance(over, int) else -1
         self.over = over
         self.requires = requires
@@ -43,6 +43,7 @@ cdef class TensorPlan:
             self.strides[d] = strides[d]
         self.stamp = stamp
         self.inference = inference
+        self.multi = multi
 
 
 cdef class TensorForm:

@@ -38,6 +38,7 @@ class Made(NamedTuple):
     record: int
     requires: bool
     inference: bool
+    multi: bool  # one of several views made together
     over: Any
     base: Any  # of a view: the tensor, Argument or Made that it is a view of, where the caller has it
 

@@ -89,20 +89,22 @@ class ResultReader(StepReader):
         stamp = -1
         if requires and not leaf:
             stamp = self.stamp_of[_look.record_of(t)]
+        buffer, offset, over = self._place(start, first)
+        multi = _look.is_multi_view(t)
+        return Made(buffer, offset, dt, shape, strides, stamp, requires, inference, multi, over, self._base_of(t))
+
+    def _place(self, start: int, first: int) -> tuple[int, int, Any]:
+        """Where the memory of a tensor to make is: a buffer, or -1, with an offset, and the tensor that has it."""
         if start in self.living:
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
-            base = self._base_of(t)
-            return Made(operand.buffer, first - start, dt, shape, strides, stamp, requires, inference, None, base)
+            return operand.buffer, first - start, None
         for i, a in enumerate(self.arguments):
             if _look.memory_of(a)[1] == start:
-                offset = first - _look.memory_of(a)[3]
-                over = _plans.Argument(i)
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, over, self._base_of(t))
+                return -1, first - _look.memory_of(a)[3], _plans.Argument(i)
         for owner in (*self.known.values(), *self.guarded.values()):
             if _look.memory_of(owner)[1] == start:
-                offset = first - _look.memory_of(owner)[3]
-                return Made(-1, offset, dt, shape, strides, stamp, requires, inference, owner, self._base_of(t))
+                return -1, first - _look.memory_of(owner)[3], owner
         raise Unfit("the function returns memory that the recording does not know")
 
     def _base_of(self, t: Tensor) -> Any:
