@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import dataclasses
 import functools
 import gc
@@ -291,6 +292,52 @@ def test_a_global_that_hides_a_builtin():
         assert torch.equal(f(X()), X() * 2)
     space["abs"] = lambda v: 7.0
     assert torch.equal(f(X()), X() * 7)
+
+
+SCALE = 2.0
+LOCAL = threading.local()
+LOCAL.scale = 2.0
+CONTEXT = contextvars.ContextVar("scale", default=2.0)
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda x: x * globals()["SCALE"], "globals"),
+        (lambda x: x * eval("SCALE"), "eval"),
+        (lambda x: x * LOCAL.scale, "LOCAL has a value of its own"),
+        (lambda x: x * CONTEXT.get(), "CONTEXT has a value of its own"),
+    ],
+    ids=["globals", "eval", "local", "context"],
+)
+def test_values_that_cannot_be_guarded(function, match, monkeypatch):
+    check_eager(function, match, mark=None, args=(X(),))
+    f = compile(function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in range(8):
+            monkeypatch.setitem(globals(), "SCALE", 2.0 if k < 4 else 3.0)
+            LOCAL.scale = SCALE
+            token = CONTEXT.set(SCALE)
+            assert torch.equal(f(X()), X() * SCALE)
+            CONTEXT.reset(token)
+
+
+def test_a_function_of_ones_own_that_is_called_eval():
+    space = {}
+    exec("def eval(x):\n    return x * 2\ndef step(x):\n    return eval(x)", space)
+    f = compile(space["step"])
+    for _ in range(5):
+        assert torch.equal(f(X()), X() * 2)
+    assert f.counters.replayed == 3
+
+
+def test_numbers_of_numpy_among_the_arguments():
+    f = compile(lambda x, k: x * float(k))
+    for i in range(9):
+        k = np.float32(2.0) if i < 5 else np.int64(3)
+        assert torch.equal(f(X(), k), X() * float(k))
+    assert f.counters.replayed == 5
 
 
 def test_a_global_that_is_only_named_like_an_attribute():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from .. import _default_dtype, _tensor
 from .._tensor import Tensor
 from . import _look, _plans, layout
@@ -119,6 +121,8 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
         return (type(o), *_look.layout_of(o))
     if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
         return type(o), repr(o) if isinstance(o, float) else o
+    if isinstance(o, np.generic) and not o.dtype.hasobject:
+        return type(o), str(o.dtype), o.tobytes()
     if type(o) in (tuple, list):
         return type(o), *[flatten(x, tensors, others) for x in o]
     if type(o) is dict:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextvars
 import dis
 import functools
 import random
 import sys
+import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable
@@ -21,6 +23,7 @@ __all__ = ["Reach"]
 MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
 MOST_BYTES = 1 << 20  # of a NumPy array
 DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))
+COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
 LIBRARY = __name__.split(".")[0]
@@ -139,6 +142,9 @@ class Reach:
         if state is not None:
             self.contents.append((name, state))
             return []
+        if isinstance(o, (threading.local, contextvars.ContextVar)):
+            self.refused.append(f"{name} has a value of its own in each thread or context")
+            return []
         if hasattr(type(o), "__next__"):
             self.refused.append(f"what {name} gives next cannot be foreseen (an iterator)")
             return []
@@ -233,6 +239,8 @@ class Reach:
         self.names |= code.names | code.strings
         if code.names & DYNAMIC:
             self._everything = True
+        if computed := code.globals & COMPUTED - f.__globals__.keys():
+            self.refused.append(f"what {name} gets by {min(computed)}() cannot be known")
         used = sorted(code.globals)  # those that are not there may come, and hide a builtin
         found += [(f.__globals__[n], n) for n in used if n in f.__globals__]
         found += [(sys.modules[n], n) for n in code.imports if n in sys.modules]
