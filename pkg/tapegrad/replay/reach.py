@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import collections
 import contextvars
-import dis
 import functools
+import operator
 import random
 import sys
 import threading
 import types
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .._tensor import Tensor
 from ._guards import View
+from .code_names import names_in
 from .effects import PLAIN
 
 __all__ = ["Reach"]
@@ -159,10 +160,15 @@ class Reach:
         home = (kind.__module__ or "").partition(".")[0]
         module = inner is not None and "_parameters" in inner and "_modules" in inner
         if inner is not None and (
-            home == LIBRARY or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
+            home in (LIBRARY, "collections")
+            or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
         ):
             return self._whole(inner, name)
+        if kind in (operator.attrgetter, operator.methodcaller):
+            return self._getter(o, name)
         found = self._class_of_object(kind)
+        if found or kind in self._of_objects:
+            self._keep(View({}, ("__class__",), o), name)  # may be assigned
         derived = any(of_library_type(c) for c in kind.__mro__[:-1])
         if inner is not None and "_parameters" not in inner and derived and home not in sys.stdlib_module_names:
             # A library's class below the user's reads what it likes.
@@ -179,6 +185,16 @@ class Reach:
         self._named.append(Named(o, name, [inner] if inner is not None else [], skip=module))
         return found
 
+    def _getter(self, o: Any, name: str) -> list[tuple[Any, str]]:
+        """What an attrgetter or methodcaller names is taken of all objects."""
+        make, given = o.__reduce__()
+        if isinstance(make, functools.partial):
+            given = (*make.args, *make.keywords.values(), *given)
+        for text in given:
+            if isinstance(text, str):
+                self.names.update(text.split("."))
+        return [(value, name) for value in given]
+
     def _class_of_object(self, kind: type) -> list[tuple[Any, str]]:
         """What the class of an object brings along: not how objects are constructed, unless code can do that."""
         if id(kind) in self._seen or kind in self._of_objects or of_library_type(kind):
@@ -186,13 +202,13 @@ class Reach:
         self._of_objects.add(kind)
         found, constructors = self._special_methods(kind)
         self._constructors += constructors
-        return found + [f for base in kind.__bases__ for f in self._class_of_object(base)]
+        return found + [f for base in (*kind.__bases__, type(kind)) for f in self._class_of_object(base)]
 
     def _class(self, kind: type) -> list[tuple[Any, str]]:
         if of_library_type(kind):
             return []
         found, constructors = self._special_methods(kind)
-        return found + constructors + [(base, base.__name__) for base in kind.__bases__]
+        return found + constructors + [(base, base.__name__) for base in (*kind.__bases__, type(kind))]
 
     def _special_methods(self, kind: type) -> tuple[list[tuple[Any, str]], list[tuple[Any, str]]]:
         """The class's methods that are called without being named: operators and protocols, and constructors."""
@@ -282,10 +298,9 @@ class Named:
                 self.taken.add(n)
                 self.absent.discard(n)
                 found.append((space[n], f"{self.path}.{n}"))
-            if instance:  # a class attribute that the instance may come to hide
-                self.absent.update(
-                    n for n in names if n not in space and n not in self.slots and in_class(self.owner, n)
-                )
+            # What an instance or a class may come to hide: an attribute of its class, or of its bases.
+            classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
+            self.absent.update(n for n in names if n not in space and n not in self.slots and in_any(classes, n))
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:
                 self.taken.add(n)
@@ -309,17 +324,8 @@ def slots_of(kind: type) -> tuple[str, ...]:
     return tuple(s for s in found if s not in ("__dict__", "__weakref__"))
 
 
-def in_class(o: Any, name: str) -> bool:
-    return any(name in vars(c) for c in type(o).__mro__ if c.__module__ != "builtins")
-
-
-def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:
-    """Constants that may be an attribute's name."""
-    for c in constants:
-        if isinstance(c, str) and c.isidentifier():
-            yield c
-        elif isinstance(c, (tuple, frozenset)):
-            yield from strings_of(tuple(c))
+def in_any(classes: Iterable[type], name: str) -> bool:
+    return any(name in vars(c) for c in classes if c.__module__ != "builtins")
 
 
 def state_of(o: Any) -> Callable[[], Any] | None:
@@ -338,34 +344,6 @@ def state_of(o: Any) -> Callable[[], Any] | None:
     if isinstance(o, numpy.random.RandomState):
         return lambda: repr(o.get_state())
     return None
-
-
-class CodeNames(NamedTuple):
-    """What a code object and those of the functions defined in it name."""
-
-    names: frozenset[str]  # all of them: globals and attributes
-    globals: frozenset[str]
-    imports: frozenset[str]
-    strings: frozenset[str]  # constants that may be an attribute's name
-
-
-@functools.lru_cache(maxsize=4096)
-def names_in(code: types.CodeType) -> CodeNames:
-    """The names in a code object. An attribute is not the global of the same name, which may be a loop's counter."""
-    names, strings = set(code.co_names), set(strings_of(code.co_consts))
-    used: set[str] = set()
-    imports: set[str] = set()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME":
-            imports.add(instruction.argval)
-        elif instruction.opname.endswith(("_GLOBAL", "_NAME")):
-            used.add(instruction.argval)
-    for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
-        names |= inner.names
-        used |= inner.globals
-        imports |= inner.imports
-        strings |= inner.strings
-    return CodeNames(frozenset(names), frozenset(used), frozenset(imports), frozenset(strings))
 
 
 @functools.cache

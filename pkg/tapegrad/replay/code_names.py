@@ -1,0 +1,48 @@
+"""The names that code uses: globals, attributes, modules that it imports."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+__all__ = ["CodeNames", "names_in"]
+
+
+class CodeNames(NamedTuple):
+    """What a code object and those of the functions defined in it name."""
+
+    names: frozenset[str]  # all of them: globals and attributes
+    globals: frozenset[str]
+    imports: frozenset[str]
+    strings: frozenset[str]  # constants that may be an attribute's name
+
+
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> CodeNames:
+    """The names in a code object. An attribute is not the global of the same name, which may be a loop's counter."""
+    names, strings = set(code.co_names), set(strings_of(code.co_consts))
+    used: set[str] = set()
+    imports: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME":
+            imports.add(instruction.argval)
+        elif instruction.opname.endswith(("_GLOBAL", "_NAME")):
+            used.add(instruction.argval)
+    for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
+        names |= inner.names
+        used |= inner.globals
+        imports |= inner.imports
+        strings |= inner.strings
+    return CodeNames(frozenset(names), frozenset(used), frozenset(imports), frozenset(strings))
+
+
+def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:
+    """Constants that may be an attribute's name."""
+    for c in constants:
+        if isinstance(c, str) and c.isidentifier():
+            yield c
+        elif isinstance(c, (tuple, frozenset)):
+            yield from strings_of(tuple(c))
