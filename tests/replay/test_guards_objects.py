@@ -112,6 +112,18 @@ def chain_map():
     return (lambda x: x * d["a"] * d["b"]), [lambda: d.maps[1].update(b=4.0), lambda: d.maps.insert(0, {"a": 5.0})]
 
 
+def mapping_proxy():
+    d = {"k": 2.0, "all": [1.0]}
+    m = types.MappingProxyType(d)
+    return (lambda x: x * m["k"] + m["all"][0]), [lambda: d.update(k=3.0), lambda: d["all"].insert(0, 4.0)]
+
+
+def view_of_values():
+    d = {"a": 2.0}
+    values = d.values()
+    return (lambda x: x * sum(values)), [lambda: d.update(a=3.0), lambda: d.update(b=1.0)]
+
+
 def protocols():
     class C:
         def __init__(self):
@@ -151,7 +163,8 @@ def far_down():
     "make",
     [
         hidden_by_the_object, hidden_by_a_derived_class, dynamic_attributes, another_class, property_of_a_metaclass,
-        descriptor, getter_object, caller_object, user_dict, chain_map, protocols, enumeration, far_down,
+        descriptor, getter_object, caller_object, user_dict, chain_map, mapping_proxy, view_of_values,
+        protocols, enumeration, far_down,
     ],
     ids=lambda f: f.__name__,
 )  # fmt: skip

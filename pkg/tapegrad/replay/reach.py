@@ -124,6 +124,10 @@ class Reach:
             if isinstance(o, (set, collections.deque)):
                 self.contents.append((name, lambda: [id(x) for x in o]))
             return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
+        if isinstance(o, (types.MappingProxyType, type({}.values()))):
+            entries = o.values if isinstance(o, types.MappingProxyType) else o.__iter__
+            self.contents.append((name, lambda: [id(x) for x in entries()]))
+            return [(v, name) for v in entries()]
         if isinstance(o, types.ModuleType):
             if not library_module(o.__name__):
                 self._named.append(Named(o, o.__name__.rpartition(".")[2], [vars(o)]))
