@@ -114,14 +114,88 @@ def test_scheduler():
     assert t.counters.eager == 0
 
 
-def test_learning_rate_as_a_tensor():
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "amsgrad"])
+def test_learning_rate_as_a_tensor_that_is_filled(optimizer):
+    t = Twins(training(optimizer))
+    t.both(lambda w: w.optimizer.param_groups[0].update(lr=torch.tensor(0.1)))
+    t.settle(*batch(5))
+    recorded = t.counters.recorded
+    for i in range(4):
+        t.both(lambda w, i=i: w.optimizer.param_groups[0]["lr"].fill_(0.02 * i))
+        t.replays(2, *batch(5, seed=i))
+    change(t, lr=0.3)
+    t.replays(2, *batch(5))
+    assert t.counters.recorded == recorded
+
+
+def test_scheduler_of_a_learning_rate_that_is_a_tensor():
+    def make():
+        w = training("adam")()
+        w.optimizer.param_groups[0]["lr"] = torch.tensor(0.05)
+        w.scheduler = torch.optim.lr_scheduler.ExponentialLR(w.optimizer, 0.7)
+        return w
+
+    t = Twins(make)
+    for i in range(10):
+        t.call(*batch(5, seed=i))
+        t.both(lambda w: w.scheduler.step())
+    assert t.counters.replayed >= 7, t.counters
+    assert t.counters.eager == 0
+
+
+def test_learning_rate_as_another_tensor_at_each_call():
     t = Twins(training("sgd"))
-    change(t, lr=torch.tensor(0.1))
-    with pytest.warns(UserWarning, match="read by Python"):
-        t.call(*batch(5))
     for i in range(6):
         change(t, lr=torch.tensor(0.1 * i))
         t.call(*batch(5, seed=i))
+    assert t.counters.recorded == 6
+
+
+def test_learning_rate_as_a_tensor_that_the_step_changes():
+    def make():
+        w = world(model=network())
+        w.optimizer = OPTIMIZERS["momentum"](w.model.parameters())
+        w.optimizer.param_groups[0]["lr"] = torch.tensor(0.1)
+
+        def step(x, y):
+            w.optimizer.zero_grad()
+            loss = F.cross_entropy(w.model(x), y)
+            loss.backward()
+            w.optimizer.step()
+            w.optimizer.param_groups[0]["lr"].mul_(0.9)
+            return loss
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    with pytest.warns(UserWarning, match="tensor among an optimizer's options is changed inside"):
+        for i in range(6):
+            t.call(*batch(5, seed=i))
+    assert t.counters.replayed == 0
+
+
+def test_learning_rate_as_a_tensor_that_is_made_inside():
+    def make():
+        w = world(model=network())
+        w.optimizer = OPTIMIZERS["sgd"](w.model.parameters())
+
+        def step(x, y):
+            w.optimizer.zero_grad()
+            loss = F.cross_entropy(w.model(x), y)
+            loss.backward()
+            w.optimizer.param_groups[0]["lr"] = loss.detach() * 0.1
+            w.optimizer.step()
+            return loss
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    with pytest.warns(UserWarning, match="changed inside"):
+        for i in range(6):
+            t.call(*batch(5, seed=i))
+    assert t.counters.replayed == 0
 
 
 def test_groups():

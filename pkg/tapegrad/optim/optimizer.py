@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import api
 from ..nn.modules._typename import typename
-from ..tape._capture import note_update
+from ..tape._capture import note_update, read_option
 from ..utils.hooks import HookDict, RemovableHandle
 
 __all__ = ["Optimizer", "ParamsT", "required"]
@@ -281,7 +281,7 @@ def _cast(param: api.Tensor, value: Any, key: str | None = None) -> Any:
 
 def scalar(value: Any) -> float:
     """An option that may be a one-element tensor, as a number."""
-    return value.item() if isinstance(value, api.Tensor) else value
+    return read_option(value) if isinstance(value, api.Tensor) else value
 
 
 def check_flags(name: str, *, foreach: bool | None, fused: bool | None, **unsupported: bool) -> None:

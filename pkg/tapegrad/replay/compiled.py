@@ -116,7 +116,7 @@ class CompiledFunction(Caller):
     def _remember(self, entry: Entry, fast: Form | None) -> None:
         """The next call looks at this entry first, if its form is this one."""
         if fast is not None:
-            contents = entry.guards.same_contents if entry.guards.contents else None
+            contents = entry.guards.same_contents if entry.guards.by_value() else None
             self.remember_fast(fast, entry.machines[0][0], entry.guards.snapshot, contents)
 
     @property

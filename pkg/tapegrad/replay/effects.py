@@ -66,6 +66,7 @@ class Effects:
     fresh_versions: dict[int, int]
     fixed_arguments: frozenset[int]
     generators: list[Any] = field(default_factory=list)
+    options: tuple[Any, ...] = ()  # tensors among optimizers' options, whose values the cells hold
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
     doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
     turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients

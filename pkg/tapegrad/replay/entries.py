@@ -49,7 +49,7 @@ class Entry:
 
     def write_cells(self) -> None:
         """Puts the hyperparameters where the machines read them; `fits` tells whether the program serves them."""
-        self.guards.stale_cells = False
+        self.guards.take_options()
         written = [layout.write_cells(cells, memory) for _, cells, memory in self.machines]  # all of them
         self.fits = all(written)
 
@@ -112,6 +112,7 @@ def note_cells(program: Program, guards: Guards) -> None:
         if step.update is not None:
             numbers, group = step.update
             guards.cells[id(group)] = guards.cells.get(id(group), frozenset()) | numbers.keys
+    guards.options = [(t, _look.read_tensor(t)) for t in program.effects.options]
 
 
 def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._tensor import Tensor
+from . import _look
 from ._guards import Snapshot, View
 from .effects import PLAIN
 from .reach import Reach
@@ -33,7 +34,8 @@ class Guards:
     """What was reached, to be compared with what is there at a call.
 
     `tensors` are those among it. `cells` are the keys of parameter groups, by the group's identity, whose values
-    the program reads at each run; `stale_cells` is set where one of them has changed.
+    the program reads at each run, `options` the tensors among them with their contents; `stale_cells` is set where
+    one of them has changed.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Guards:
         self.tensors = tensors
         self.cells: dict[int, frozenset[str]] = {}
         self.stale_cells = False
+        self.options: list[tuple[Tensor, bytes]] = []
 
     @classmethod
     def of(cls, reach: Reach) -> Guards:
@@ -77,11 +80,24 @@ class Guards:
         for path, now, before in self.contents:
             if now() != before:
                 return path
+        self.stale_cells |= not self._same_options()
         return None
+
+    def by_value(self) -> bool:
+        """Whether there is anything to be compared by value."""
+        return bool(self.contents or self.options)
 
     def same_contents(self) -> bool:
         """Whether what is compared by value is what it was."""
-        return all(now() == before for _, now, before in self.contents)
+        return all(now() == before for _, now, before in self.contents) and self._same_options()
+
+    def _same_options(self) -> bool:
+        return all(_look.read_tensor(t) == before for t, before in self.options)
+
+    def take_options(self) -> None:
+        """The cells are read again now."""
+        self.stale_cells = False
+        self.options = [(t, _look.read_tensor(t)) for t, _ in self.options]
 
     def _really(self, at: int) -> str | None:
         """The name of an entry of container `at` that differs in value, or None."""

@@ -54,6 +54,7 @@ class Reader(ResultReader):
         if self.doubtful and self._writes_doubtful(steps):
             known = self.known.values()
             return Reader(capture, self.arguments, known, self.result, True, self.objects, self.containers).read()
+        self._check_options(steps)
         effects = self._effects(steps)
         program = Program(self.buffers, steps, set(), effects)
         self._check_reads(program)
@@ -108,6 +109,7 @@ class Reader(ResultReader):
             doubtful=tuple((i, self.arguments[i]) for i in self.doubtful),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
             relations=tuple(self.relations),
+            options=tuple({id(t): t for t in capture.options}.values()),
             generators=list({id(g): g for _, g in capture.generators}.values()),
         )
 
@@ -122,6 +124,20 @@ class Reader(ResultReader):
         if over:
             why = "a tensor made inside the function is kept somewhere else than in its results"
             raise Unfit(why, next((self.first_lines[s] for s in over if s in self.first_lines), None))
+
+    def _check_options(self, steps: list[Step]) -> None:
+        """Tensors among an optimizer's options must be there at each call, with the values of before the run."""
+        wanted = {}
+        for t in self.capture.options:
+            if id(t) not in self.known:
+                raise Unfit("an option of an optimizer is a tensor made inside", lasting=True)
+            wanted[_look.memory_of(t)[1]] = t
+        for step in steps if wanted else ():
+            for number in step.written_buffers:
+                b = self.buffers[number]
+                owner = self.arguments[b.source] if b.kind == ARGUMENT else b.source
+                if b.kind in (ARGUMENT, OUTSIDE) and _look.memory_of(owner)[1] in wanted:
+                    raise Unfit("a tensor among an optimizer's options is changed inside", step.line, lasting=True)
 
     def _events(self) -> list[tuple[int, int, Any]]:
         """What gradients became, by step, for programs that end in an error."""

@@ -100,6 +100,7 @@ cdef class Capture:
     cdef readonly list refusals
     cdef readonly list generators
     cdef readonly list updates
+    cdef readonly list options          # tensors among an optimizer's options whose values it has read
     cdef readonly set shared            # storages that `.data` made: nobody sees their version afterwards
     cdef readonly int64_t first_sequence
     cdef int64_t n_made
@@ -118,6 +119,7 @@ cdef class Capture:
         self.refusals = []
         self.generators = []
         self.updates = []
+        self.options = []
         self.shared = set()
 
     def begin(self):
@@ -295,6 +297,17 @@ def note_update(object numbers, object group):
     """The next optimizer update has the numbers `numbers(group)`, to be read again at each replay."""
     if capturing():
         current.updates.append((len(current.log), numbers, group))
+
+
+def read_option(object tensor):
+    """`tensor.item()` of an optimizer's option, which a compiled program reads again where it has changed."""
+    if not capturing():
+        return tensor.item()
+    before = len(current.refusals)
+    value = tensor.item()
+    del current.refusals[before:]
+    current.options.append(tensor)
+    return value
 
 
 def note_generator(object generator):
