@@ -52,6 +52,11 @@ def training(optimizer="sgd", extra=(), zero="before", to_none=True, between=Non
     return make
 
 
+def several(twins):
+    for i in range(6):
+        twins.call(*batch(5, seed=i))
+
+
 def change(twins, **options):
     twins.both(lambda w: [g.update(options) for g in w.optimizer.param_groups])
 
@@ -170,8 +175,7 @@ def test_learning_rate_as_a_tensor_that_the_step_changes():
 
     t = Twins(make)
     with pytest.warns(UserWarning, match="tensor among an optimizer's options is changed inside"):
-        for i in range(6):
-            t.call(*batch(5, seed=i))
+        several(t)
     assert t.counters.replayed == 0
 
 
@@ -193,8 +197,7 @@ def test_learning_rate_as_a_tensor_that_is_made_inside():
 
     t = Twins(make)
     with pytest.warns(UserWarning, match="changed inside"):
-        for i in range(6):
-            t.call(*batch(5, seed=i))
+        several(t)
     assert t.counters.replayed == 0
 
 

@@ -13,6 +13,7 @@ from .._tensor import Tensor
 from ..tape import _capture
 from . import _look
 from ._call import Caller, Form, simple
+from .advice import advice_for
 from .comparing import difference
 from .entries import (
     Counters,
@@ -135,7 +136,7 @@ class CompiledFunction(Caller):
 
     def _give_up(self, signature: Signature, why: str, line: Any) -> None:
         """Eager from now on, with one warning."""
-        message = f"{why}{where(line, self.fn)}"
+        message = f"{why}{where(line, self.fn)}{advice_for(why)}"
         signature.eager = why
         signature.pending.clear()
         signature.entries.clear()

@@ -251,8 +251,9 @@ class Reach:
         library = of_library(f)
         for cell_name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             found.append((cell, f"{name}.{cell_name}" if library else cell_name))
-        for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
-            found.append((default, name))
+        last_first = reversed(f.__code__.co_varnames[: f.__code__.co_argcount])
+        found += [(value, next(last_first, name)) for value in reversed(f.__defaults__ or ())]
+        found += [(value, parameter) for parameter, value in (f.__kwdefaults__ or {}).items()]
         if library:
             return found
         code = names_in(f.__code__)

@@ -1,0 +1,42 @@
+"""What to write instead of code that cannot be replayed: the end of the warning."""
+
+from __future__ import annotations
+
+__all__ = ["ADVICE", "advice_for"]
+
+# Part of a reason -> what helps. The first that is found in the reason counts.
+ADVICE = {
+    "arguments are others at each call": "numbers that change are better passed as tensors",
+    "guards keep failing": "what changes at each call is better passed as a tensor",
+    "option of an optimizer is a tensor made inside": "make it outside and change it in place there",
+    "changed inside": "change it outside the compiled function",
+    "the value of a tensor is read": "return the tensor and read it outside",
+    "values of a tensor are read": "return the tensor and read it outside",
+    "Python branches on the value": "torch.where chooses without a branch; or compile the parts and branch outside",
+    "random numbers are drawn inside": "draw them outside, or with torch.rand and its like",
+    "a random generator is made": "make it outside",
+    "a random generator is seeded": "seed it outside",
+    "the state of a random generator is": "read and set it outside",
+    "a NumPy array becomes a tensor": "make the tensor outside and pass it",
+    "exchanged through .data": "copy_() under torch.no_grad() keeps the memory",
+    "a hook on a gradient was called": "torch.autograd.grad gives the gradient without one",
+    "retain_grad()": "torch.autograd.grad gives the gradient, to be returned",
+    "a hook or a kept gradient on an intermediate value": "torch.autograd.grad gives the gradient, to be returned",
+    "has hooks on its gradient": "change the gradient between backward() and step()",
+    "a graph from before the": "make the graph inside, or pass what it starts from",
+    "kept somewhere else than in its results": "return it",
+    "of a tensor made inside the function is kept": "return it",
+    "container that is among its arguments": "return its tensors in a new one",
+    "the function returns an object": "tensors, numbers, texts, and tuples, lists and dicts of them can be returned",
+    "too many": "pass what is used of it as tensors",
+    "(an iterator)": "take the next item outside and pass it",
+    "a value of its own in each thread": "pass it as an argument",
+    "cannot be known": "name what is used",
+    "differs from call to call": "what decides it must be an argument, or be reached by a name",
+    "a mode is left changed": "use it as a context, or set it outside",
+}  # fmt: skip
+
+
+def advice_for(why: str) -> str:
+    """The advice for a reason, to be put behind it; empty where there is none."""
+    return next((f"; {text}" for part, text in ADVICE.items() if part in why), "")
