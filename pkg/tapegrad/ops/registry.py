@@ -44,7 +44,7 @@ from .._layout import (
     PROMOTE_SAME,
 )
 from ..dtypes import DTYPES, bool_, dtype, float32, float64, int32, int64, uint8
-from . import loops
+from . import backward_loops, loops
 
 FLOATS = (float32, float64)
 INTEGERS = (int64, int32, uint8)
@@ -371,11 +371,11 @@ def kernel(op_id: int, role: int, layout: int, dt: int) -> int:
     if derivative == NOT_IMPLEMENTED:
         raise RuntimeError(f"derivative for {op.name} is not implemented")
     if derivative == IDENTITY:
-        bindings["formula"] = native.Formula(loops.PASS_THROUGH[n])
+        bindings["formula"] = native.Formula(backward_loops.PASS_THROUGH[n])
     else:
         bindings["formula"] = _formula(op, derivative, True)
     bindings["TARGET"] = role - 1
-    return native.compile_kernel(loops.BACKWARD[layout][n], bindings, name)
+    return native.compile_kernel(backward_loops.BACKWARD[layout][n], bindings, name)
 
 
 def kernel_error(op_id: int, status: int, first: int, second: int) -> Exception:

@@ -40,54 +40,62 @@ def place(w, item):
     return offset
 
 
+def matrix(w):
+    """Of the last two dimensions: rows, elements of a row, and the strides from row to row and in a row."""
+    nd = w[VIEW_NDIM]
+    rows = inner = 1
+    across = step = 0
+    if nd > 0:
+        inner = w[VIEW_SHAPE + nd - 1]
+        step = w[VIEW_STRIDES + nd - 1]
+    if nd > 1:
+        rows = w[VIEW_SHAPE + nd - 2]
+        across = w[VIEW_STRIDES + nd - 2]
+    return rows, inner, across, step
+
+
 def spread(w, source, target, n):
     """target[place of i] += source[i], in order; expanded elements add up."""
-    nd = w[VIEW_NDIM]
-    inner = 1
-    step = 0
-    if nd > 0:
-        inner = w[VIEW_SHAPE + nd - 1]
-        step = w[VIEW_STRIDES + nd - 1]
-    x = pointer(source, T)
-    i = 0
-    while i < n:
-        y = pointer(target, T)
-        base = place(w, i)
-        if step == 0:
-            total = x[i]
-            for j in range(1, inner):
-                total += x[i + j]
-            y[base] += total
-        elif step == 1:
-            for j in range(inner):
-                y[base + j] += x[i + j]
-        else:
-            for j in range(inner):
-                y[base + j * step] += x[i + j]
-        i += inner
-    return 0
-
-
-def gather(w, source, target, n, acc):
-    """target[i] (+)= source[place of i], in order."""
-    nd = w[VIEW_NDIM]
-    inner = 1
-    step = 0
-    if nd > 0:
-        inner = w[VIEW_SHAPE + nd - 1]
-        step = w[VIEW_STRIDES + nd - 1]
+    rows, inner, across, step = matrix(w)
     x = pointer(source, T)
     y = pointer(target, T)
     i = 0
     while i < n:
         base = place(w, i)
-        if acc == 0:
-            for j in range(inner):
-                y[i + j] = x[base + j * step]
-        else:
-            for j in range(inner):
-                y[i + j] += x[base + j * step]
-        i += inner
+        for _ in range(rows):
+            if step == 0:
+                total = x[i]
+                for j in range(1, inner):
+                    total += x[i + j]
+                y[base] += total
+            elif step == 1:
+                for j in range(inner):
+                    y[base + j] += x[i + j]
+            else:
+                for j in range(inner):
+                    y[base + j * step] += x[i + j]
+            base += across
+            i += inner
+    return 0
+
+
+def gather(w, source, target, n, acc):
+    """target[i] (+)= source[place of i], in order."""
+    rows, inner, across, step = matrix(w)
+    x = pointer(source, T)
+    y = pointer(target, T)
+    i = 0
+    while i < n:
+        base = place(w, i)
+        for _ in range(rows):
+            if acc == 0:
+                for j in range(inner):
+                    y[i + j] = x[base + j * step]
+            else:
+                for j in range(inner):
+                    y[i + j] += x[base + j * step]
+            base += across
+            i += inner
     return 0
 
 
