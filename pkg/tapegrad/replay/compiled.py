@@ -46,6 +46,7 @@ MOST_RECORDINGS = 64  # per signature: a program that never fits again is not wo
 MOST_SIGNATURES = 4096
 MOST_FRUITLESS = 256  # recordings one after the other, of whatever signature, without a replay
 MOST_FAILURES = 4  # recordings one after the other that led to no program
+MOST_UNFIT = 16  # recordings that could not become programs, with others between
 
 
 class CompiledFunction(Caller):
@@ -85,8 +86,8 @@ class CompiledFunction(Caller):
             signature = self._signatures.setdefault(form, Signature(kinds))
             for o in others:
                 self._others[id(o)] = o
-        if signature.eager is not None:
-            return self._eager(signature.eager, args, kwargs)
+        if signature.eager is not None and not signature.entries:
+            return self._as_given_up(signature.eager, args, kwargs)
         reason = "new signature" if not signature.recordings else "not confirmed yet"
         arguments = tuple(tensors)
         # Now: a run may change the arguments, so that they require gradients.
@@ -112,6 +113,11 @@ class CompiledFunction(Caller):
                 self._remember(entry, fast)
                 return result
             reason = "a tensor from outside changed"
+        why = signature.eager
+        if why is None:
+            why = next((why for guards, why in signature.given_up if guards.difference() is None), None)
+        if why is not None:
+            return self._as_given_up(why, args, kwargs)
         return self._record(signature, reason, arguments, others, args, kwargs)
 
     def _remember(self, entry: Entry, fast: Form | None) -> None:
@@ -134,17 +140,26 @@ class CompiledFunction(Caller):
         self._counters.reasons[reason] += 1
         return self.fn(*args, **kwargs)
 
-    def _give_up(self, signature: Signature, why: str, line: Any) -> None:
-        """Eager from now on, with one warning."""
+    def _as_given_up(self, why: str, args: Any, kwargs: Any) -> Any:
+        if self.fullgraph:
+            raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {why}")
+        return self._eager(why, args, kwargs)
+
+    def _give_up(self, signature: Signature, why: str, line: Any, guards: Guards | None) -> None:
+        """Eager from now on where these guards hold, or (None) where there is no program yet; with one warning."""
         message = f"{why}{where(line, self.fn)}{advice_for(why)}"
-        signature.eager = why
-        signature.pending.clear()
-        signature.entries.clear()
-        self.forget_fast()
-        if signature.kinds:
+        first = signature.eager is None and not signature.given_up
+        if guards is not None:
+            signature.given_up.append((guards, why))
+        if guards is None or len(signature.given_up) >= MOST_FAILURES:
+            signature.eager = why
+            signature.pending.clear()
+            signature.given_up.clear()
+        if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
             if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
-                self._drop([s for s in self._signatures.values() if s.kinds == signature.kinds and s.eager is not None])
+                alike = [s for s in self._signatures.values() if s.kinds == signature.kinds]
+                self._drop([s for s in alike if (s.eager is not None or s.given_up) and not s.entries])
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
         if message not in self._warned:
@@ -266,13 +281,14 @@ class CompiledFunction(Caller):
                 program = reader.read()
                 program.effects.turned_on = required
             except Unfit as found:
-                signature.pending.clear()
+                signature.pending = [p for p in signature.pending if p not in expected]
                 signature.failures += 1
-                if found.lasting or signature.failures >= MOST_FAILURES:
+                signature.unfit_recordings += 1
+                if found.lasting or signature.failures >= MOST_FAILURES or signature.unfit_recordings >= MOST_UNFIT:
                     if found.line is None and found.state is not None:
                         signature.unfit = found
                     else:
-                        self._give_up(signature, found.why, found.line)
+                        self._give_up(signature, found.why, found.line, guards)
                 return result
         finally:
             capture.release()
@@ -319,8 +335,9 @@ class CompiledFunction(Caller):
     def _name_line(
         self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any
     ) -> Any:
-        """Gives up, after a call that is watched to name the line."""
-        signature.unfit = None
+        """Gives up, after a call that is watched to name the line; one that does something else tells nothing."""
+        signature.watched += 1
+        changed: Callable[[], bool]
         if isinstance(unfit.state, Guards):
             changed = lambda: guards.difference() is not None  # noqa: E731
         else:
@@ -329,7 +346,9 @@ class CompiledFunction(Caller):
         self.counters.eager += 1
         self.counters.reasons[unfit.why] += 1
         result, line = watched(lambda: self.fn(*args, **kwargs), changed)
-        self._give_up(signature, unfit.why, line)
+        if line is not None or changed() or signature.watched >= MOST_FAILURES:
+            signature.unfit, signature.watched = None, 0
+            self._give_up(signature, unfit.why, line, guards)
         return result
 
     def _forgotten(self, signature: Signature, others: list[Any], args: Any, kwargs: Any) -> Any:
@@ -337,7 +356,7 @@ class CompiledFunction(Caller):
         self._drop([signature])
         why = "its arguments are others at each call"
         result = self._eager(why, args, kwargs)
-        self._give_up(signature, why, None)
+        self._give_up(signature, why, None, None)
         return result
 
     def _drop(self, signatures: list[Signature]) -> None:
@@ -351,8 +370,10 @@ class CompiledFunction(Caller):
 
         Where none could (gradients that are there in every other call only, say), it waits for its like.
         """
-        if signature.recordings > MOST_RECORDINGS:
-            self._give_up(signature, "its guards keep failing", None)
+        if signature.recordings - signature.unfit_recordings > MOST_RECORDINGS:
+            signature.entries.clear()
+            self.forget_fast()
+            self._give_up(signature, "its guards keep failing", None, None)
             return
         confirmed = None
         expected = [p for p in expected if p in signature.pending]  # another thread may have been here
@@ -362,7 +383,7 @@ class CompiledFunction(Caller):
             if found is not None:
                 signature.failures += 1
                 if signature.failures >= MOST_FAILURES:
-                    self._give_up(signature, *found)
+                    self._give_up(signature, *found, guards)
                     return
             elif confirmed is None:
                 confirmed = pending

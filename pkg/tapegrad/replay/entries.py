@@ -101,9 +101,12 @@ class Signature:
         self.entries: list[Entry] = []
         self.pending: list[Pending] = []
         self.recordings = 0
-        self.failures = 0
-        self.eager: str | None = None
+        self.failures = 0  # since a recording became a program
+        self.unfit_recordings = 0
+        self.given_up: list[tuple[Guards, str]] = []  # where code cannot be replayed, and why
+        self.eager: str | None = None  # why there are to be no more programs than there are
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
+        self.watched = 0  # calls that were
 
 
 def note_cells(program: Program, guards: Guards) -> None:

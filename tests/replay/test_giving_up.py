@@ -1,0 +1,132 @@
+"""Code that cannot be replayed in one state runs eagerly there; what can be replayed in other states is."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+
+import pytest
+import tapegrad as torch
+import tapegrad.nn.functional as F
+from _twins import Twins, batch, world
+
+
+def trainer(evaluate, compiled_first="train"):
+    """A maker of worlds whose one step trains or evaluates, by the model's mode."""
+
+    def make():
+        w = world(model=torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 3)))
+        w.optimizer = torch.optim.Adam(w.model.parameters(), lr=0.01)
+        w.seen = 0
+
+        def step(x, y):
+            if not w.model.training:
+                return evaluate(w, x, y)
+            w.optimizer.zero_grad()
+            loss = F.cross_entropy(w.model(x), y)
+            loss.backward()
+            w.optimizer.step()
+            return loss
+
+        w.step = step
+        w.model.train(compiled_first == "train")
+        return w
+
+    return make
+
+
+def accuracy(w, x, y):
+    with torch.no_grad():
+        return (w.model(x).argmax(1) == y).float().mean().item()
+
+
+def counted(w, x, y):
+    w.seen += len(y)
+    return w.model(x).argmax(1) == y
+
+
+def in_turn(twins, rounds, modes):
+    for i in range(rounds):
+        for training in modes:
+            twins.both(lambda w, on=training: w.model.train(on))
+            twins.call(*batch(5, seed=i))
+
+
+@pytest.mark.parametrize("first", ["train", "eval"])
+def test_training_is_replayed_where_evaluation_cannot_be(first):
+    t = Twins(trainer(accuracy, first))
+    with pytest.warns(UserWarning, match="read by Python .*in accuracy") as caught:
+        in_turn(t, 8, (True, True, False) if first == "train" else (False, True, True))
+    assert len(caught) == 1
+    assert t.counters.replayed >= 16 - 4, t.counters
+    assert t.counters.eager >= 6
+    before = t.counters.replayed
+    in_turn(t, 1, (True, True, True))
+    assert t.counters.replayed == before + 3
+
+
+def test_a_number_that_evaluation_changes_keeps_training_eager_too():
+    """It is reached from the function: nothing tells that training does not look at it."""
+    t = Twins(trainer(counted))
+    with pytest.warns(UserWarning, match="w.seen is changed inside .*in counted") as caught:
+        in_turn(t, 24, (True, True, False))
+    assert len(caught) == 1
+    assert t.counters.recorded < 60, t.counters
+
+
+def test_a_switch_that_reads_a_value():
+    switch = {"verbose": True}
+
+    def f(x):
+        y = (x * 2).sum()
+        if switch["verbose"]:
+            print(y.item())
+        return y
+
+    g = torch.compile(f)
+    x = torch.arange(4.0)
+    with pytest.warns(UserWarning, match="read by Python"):
+        g(x)
+    switch["verbose"] = False
+    for _ in range(5):
+        assert float(g(x)) == 12.0
+    assert g.counters.replayed == 3, g.counters
+
+
+def test_states_that_cannot_be_seen_are_not_replayed():
+    """A lock tells of no attribute whether it is taken; what it leads to is random in every other call."""
+
+    def make():
+        lock = threading.Lock()
+
+        def f(x):
+            if lock.acquire(blocking=False):
+                return x * 2
+            lock.release()
+            return x * random.random()
+
+        return f
+
+    eager, compiled = make(), torch.compile(make())
+    x = torch.arange(1.0, 5.0)
+    answers = []
+    for f in (eager, compiled):
+        random.seed(0)
+        with pytest.warns(UserWarning, match="drawn inside") if f is compiled else contextlib.nullcontext():
+            answers.append([f(x).tolist() for _ in range(12)])
+    assert answers[0] == answers[1]
+    assert compiled.counters.replayed == 0
+
+
+def test_fullgraph_refuses_each_call():
+    log = []
+
+    def f(x):
+        log.append(len(log))
+        return x * x.sum().item()
+
+    g = torch.compile(f, fullgraph=True)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="cannot be replayed: the value of a tensor is read"):
+            g(torch.ones(3))
