@@ -11,7 +11,6 @@ from typing import Any
 
 from .._tensor import Tensor
 from ..tape import _capture
-from . import _look
 from ._call import Caller, Form, simple
 from .advice import advice_for
 from .comparing import difference
@@ -36,7 +35,7 @@ from .program import Program
 from .randomness import random_states
 from .reach import Reach
 from .recording import Reader, Unfit
-from .state import State
+from .state import State, form_and_contents
 from .tracing import name_of, names_of, watched, where
 
 __all__ = ["CompiledFunction"]
@@ -149,12 +148,7 @@ class CompiledFunction(Caller):
         """Eager from now on where these guards hold, or (None) where there is no program yet; with one warning."""
         message = f"{why}{where(line, self.fn)}{advice_for(why)}"
         first = signature.eager is None and not signature.given_up
-        if guards is not None:
-            signature.given_up.append((guards, why))
-        if guards is None or len(signature.given_up) >= MOST_FAILURES:
-            signature.eager = why
-            signature.pending.clear()
-            signature.given_up.clear()
+        signature.give_up(why, guards)
         if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
             if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
@@ -403,14 +397,3 @@ class CompiledFunction(Caller):
             limit = max(self.limit - (plan.total - plan.peak), 0)
         signature.entries.insert(0, Entry(run_passes(program, limit), program, guards))
         del signature.entries[MOST_PROGRAMS:]
-
-
-def form_and_contents(o: Any) -> Any:
-    """A result as something to compare: layouts and bytes of its tensors."""
-    if isinstance(o, Tensor):
-        return (*_look.layout_of(o), _look.read_tensor(o))
-    if isinstance(o, (tuple, list)):
-        return [form_and_contents(x) for x in o]
-    if isinstance(o, dict):
-        return {k: form_and_contents(v) for k, v in o.items()}
-    return repr(o)

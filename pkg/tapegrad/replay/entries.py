@@ -20,6 +20,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+MOST_GIVEN_UP = 4  # states in which code cannot be replayed, until it is given up in all others too
+
+
 class Counters:
     """How the calls of a compiled function were carried out.
 
@@ -107,6 +110,15 @@ class Signature:
         self.eager: str | None = None  # why there are to be no more programs than there are
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
         self.watched = 0  # calls that were
+
+    def give_up(self, why: str, guards: Guards | None) -> None:
+        """No more recordings where these guards hold, or (None, or after several such) wherever there is no program."""
+        if guards is not None:
+            self.given_up.append((guards, why))
+        if guards is None or len(self.given_up) >= MOST_GIVEN_UP:
+            self.eager = why
+            self.pending.clear()
+            self.given_up.clear()
 
 
 def note_cells(program: Program, guards: Guards) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from .._tensor import Tensor, put_gradient
 from . import _look
 
-__all__ = ["State"]
+__all__ = ["State", "form_and_contents"]
 
 
 class State:
@@ -46,3 +46,14 @@ class State:
             "a version": [t._version for t in self.tensors],
             "a random generator": [g.get_state().numpy().tobytes() for g, _ in self.generators],
         }
+
+
+def form_and_contents(o: Any) -> Any:
+    """A result as something to compare: layouts and bytes of its tensors."""
+    if isinstance(o, Tensor):
+        return (*_look.layout_of(o), _look.read_tensor(o))
+    if isinstance(o, (tuple, list)):
+        return [form_and_contents(x) for x in o]
+    if isinstance(o, dict):
+        return {k: form_and_contents(v) for k, v in o.items()}
+    return repr(o)
