@@ -215,6 +215,19 @@ def full_offset(w, position, item):
     return offset
 
 
+def row_length(w):
+    """Elements of the index in a row of its last dimension: within one, offsets advance by a stride."""
+    return max(1, w[1 + 2 * w[0]]) if w[0] > 0 else 1
+
+
+def row_stride(w, position):
+    return w[position + w[0] - 1] if w[0] > 0 else 0
+
+
+def row_stride_without_dim(w, position):
+    return 0 if w[1] == w[0] - 1 else row_stride(w, position)
+
+
 def gather_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     if lo == -1:
@@ -222,14 +235,21 @@ def gather_kernel(f, lo, hi):
     ndim, dim = w[0], w[1]
     n = w[2 + 3 * ndim]
     step = w[2 + dim] if ndim > 0 else 1
+    along, length = row_stride_without_dim(w, 2), row_length(w)
     x = pointer(f[FRAME_IN], T)
     index = pointer(f[FRAME_IN + 1], int64)
     y = pointer(f[FRAME_OUT], T)
-    for i in range(lo, hi):
-        r = index[i]
-        if r < 0 or r >= n:
-            return fail(f, r, n, dim)
-        y[i] = x[offset_of(w, 2, i) + r * step]
+    i = lo
+    while i < hi:
+        end = min(hi, i - i % length + length)
+        p = offset_of(w, 2, i)
+        for k in range(i, end):
+            r = index[k]
+            if r < 0 or r >= n:
+                return fail(f, r, n, dim)
+            y[k] = x[p + r * step]
+            p += along
+        i = end
     return 0
 
 
@@ -246,9 +266,13 @@ def gather_dx_kernel(f, lo, hi):
         for i in range(w[3 + 3 * ndim]):
             gx[i] = T(0)
     step = w[2 + dim] if ndim > 0 else 1
-    for i in range(w[4 + 3 * ndim]):
-        p = offset_of(w, 2, i) + index[i] * step
-        gx[p] = gx[p] + g[i]
+    along, length = row_stride_without_dim(w, 2), row_length(w)
+    for i in range(0, w[4 + 3 * ndim], length):
+        p = offset_of(w, 2, i)
+        for k in range(i, i + length):
+            q = p + index[k] * step
+            gx[q] = gx[q] + g[k]
+            p += along
     return 0
 
 
@@ -265,12 +289,19 @@ def scatter_add_kernel(f, lo, hi):
     for i in range(w[3 + 3 * ndim]):
         y[i] = x[i]
     step = w[2 + dim] if ndim > 0 else 1
-    for i in range(w[4 + 3 * ndim]):
-        r = index[i]
-        if r < 0 or r >= n:
-            return fail(f, r, n, dim)
-        p = offset_of(w, 2, i) + r * step
-        y[p] = T(y[p] + src[full_offset(w, 2 + 2 * ndim, i)])
+    of_src = 2 + 2 * ndim
+    along, across, length = row_stride_without_dim(w, 2), row_stride(w, of_src), row_length(w)
+    for i in range(0, w[4 + 3 * ndim], length):
+        p = offset_of(w, 2, i)
+        s = full_offset(w, of_src, i)
+        for k in range(i, i + length):
+            r = index[k]
+            if r < 0 or r >= n:
+                return fail(f, r, n, dim)
+            q = p + r * step
+            y[q] = T(y[q] + src[s])
+            p += along
+            s += across
     return 0
 
 
@@ -298,9 +329,15 @@ def scatter_add_dsrc_kernel(f, lo, hi):
         for i in range(w[5 + 3 * ndim]):
             gx[i] = T(0)
     step = w[2 + dim] if ndim > 0 else 1
-    for i in range(w[4 + 3 * ndim]):
-        p = full_offset(w, 2 + 2 * ndim, i)
-        put(gx, p, g[offset_of(w, 2, i) + index[i] * step], acc)
+    of_src = 2 + 2 * ndim
+    along, across, length = row_stride_without_dim(w, 2), row_stride(w, of_src), row_length(w)
+    for i in range(0, w[4 + 3 * ndim], length):
+        p = offset_of(w, 2, i)
+        s = full_offset(w, of_src, i)
+        for k in range(i, i + length):
+            put(gx, s, g[p + index[k] * step], acc)
+            p += along
+            s += across
     return 0
 
 
@@ -452,5 +489,7 @@ def eye_kernel(f, lo, hi):
     y = pointer(f[FRAME_OUT], T)
     for i in range(lo, hi):
         for j in range(w[1]):
-            y[i * w[1] + j] = T(1) if i == j else T(0)
+            y[i * w[1] + j] = T(0)
+        if i < w[1]:
+            y[i * w[1] + i] = T(1)
     return 0

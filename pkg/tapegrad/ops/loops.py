@@ -133,6 +133,14 @@ def flat_3(f, lo, hi):
     if sa + sb + sc == 3:
         for i in range(lo, hi):
             y[i] = TO(formula(a[i], b[i], c[i], p))
+    elif sa == 1 and sb == 0 and sc == 1:
+        v = b[0]
+        for i in range(lo, hi):
+            y[i] = TO(formula(a[i], v, c[i], p))
+    elif sa == 1 and sb == 1 and sc == 0:
+        u = c[0]
+        for i in range(lo, hi):
+            y[i] = TO(formula(a[i], b[i], u, p))
     else:
         for i in range(lo, hi):
             y[i] = TO(formula(a[i * sa], b[i * sb], c[i * sc], p))
@@ -205,6 +213,10 @@ def general_2(f, lo, hi):
                 v = b[0]
                 for j in range(j0, j1):
                     y[j] = TO(formula(a[j], v, p))
+            elif sy == 1 and sa == 0 and sb == 1:
+                u = a[0]
+                for j in range(j0, j1):
+                    y[j] = TO(formula(u, b[j], p))
             else:
                 for j in range(j0, j1):
                     y[j * sy] = TO(formula(a[j * sa], b[j * sb], p))

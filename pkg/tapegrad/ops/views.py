@@ -62,6 +62,12 @@ def spread(w, source, target, n):
     i = 0
     while i < n:
         base = place(w, i)
+        if across == 1 and step > 1 and rows > 1:  # a transpose: what is written lies side by side
+            for j in range(inner):
+                for r in range(rows):
+                    y[base + j * step + r] += x[i + r * inner + j]
+            i += rows * inner
+            continue
         for _ in range(rows):
             if step == 0:
                 total = x[i]
