@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._layout import FRAME_ACC, FRAME_EXT, FRAME_GX, FRAME_IN, FRAME_OUT
-from ..dtypes import DTYPES, int64, uint8
+from ..dtypes import DTYPES, int32, int64, uint8
 from ..dtypes import float32 as T
 from ..native.symbols import pointer
 from .fold import plan_items, put
@@ -31,12 +31,17 @@ def row_length(w):
 
 
 def copy_bytes(target, source, count):
-    """Eight bytes at a time where both addresses and the count allow it."""
+    """Eight or four bytes at a time where both addresses and the count allow it."""
     if (target | source | count) % 8 == 0:
         t8 = pointer(target, int64)
         s8 = pointer(source, int64)
         for i in range(count // 8):
             t8[i] = s8[i]
+    elif (target | source | count) % 4 == 0:
+        t4 = pointer(target, int32)
+        s4 = pointer(source, int32)
+        for i in range(count // 4):
+            t4[i] = s4[i]
     else:
         t1 = pointer(target, uint8)
         s1 = pointer(source, uint8)
