@@ -37,7 +37,8 @@ def compile(
     attributes of the modules, optimizers and containers they lead to, the tensors that are used. If something is
     different, another program is recorded. Hyperparameters of the optimizers here are read anew each time. What
     cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
-    to call) makes the function run eagerly, with one warning that names the line. What cannot be seen (a time
+    to call) makes the function run eagerly in that state (in evaluation, say, and not in training), with one
+    warning that names the line and says what to write instead. What cannot be seen (a time
     that is read, a file that is written, something printed) happens while recording only: it is a constant of
     the program.
 
