@@ -175,6 +175,8 @@ def instruction(w, code, values, given):
             out.backward(retain_graph=True)
         (g,) = torch.autograd.grad(out, [leaf], create_graph=True)
         return g.sum() + out if which % 5 else leaf
+    if kind == "read":  # Python has to know a value, in evaluation only
+        return a if w.layers.training else a * (0.5 if a.detach().sum().item() > 0 else 2)
     if kind == "nograd":
         with torch.no_grad():
             return UNARY[which % len(UNARY)](a)
@@ -236,7 +238,7 @@ def make(program):
 
 KINDS = (
     ["unary", "binary"] * 4 + ["reduce", "view", "linear"] * 3 + ["join", "matmul", "index", "inplace", "random"] * 2
-    + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative"]
+    + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative", "read"]
 )  # fmt: skip
 number = st.integers(0, 40)
 codes = st.lists(st.tuples(st.sampled_from(KINDS), number, number, number), min_size=0, max_size=12)
@@ -249,6 +251,7 @@ EVENTS = ["same"] * 8 + [
     "rows", "rows", "lr", "lr", "eager", "clear", "clear", "seed", "mode", "strided", "state", "parameter",
     "history", "leaf",
     "outside", "nograd", "one", "reload", "freeze", "alias", "own", "grown", "option", "inference", "momentum",
+    "tensor", "tensor",
 ]  # fmt: skip
 events = st.lists(st.tuples(st.sampled_from(EVENTS), number), min_size=4, max_size=14)
 
@@ -256,6 +259,14 @@ events = st.lists(st.tuples(st.sampled_from(EVENTS), number), min_size=4, max_si
 def data(n, seed):
     g = torch.Generator().manual_seed(seed)
     return torch.randn(n, 4, generator=g), torch.randn(n, 3, generator=g)
+
+
+def learn_by_tensor(group, lr):
+    """The learning rate as a tensor, which is filled if there is one already."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(lr)
+    else:
+        group["lr"] = torch.tensor(lr)
 
 
 def happen(twins, event, k, rows):
@@ -267,7 +278,9 @@ def happen(twins, event, k, rows):
     def change(f):
         twins.both(f)
 
-    if event == "lr":
+    if event == "tensor":
+        change(lambda w: learn_by_tensor(w.optimizer.param_groups[0], 0.01 * (k + 1)))
+    elif event == "lr":
         change(lambda w: w.optimizer.param_groups[0].update(lr=0.01 * (k + 1)))
     elif event == "option":
         change(lambda w: w.optimizer.param_groups[0].update(weight_decay=0.01 * (k % 3), maximize=bool(k % 2)))
