@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import _look, _plans
-from .effects import PLAIN
+from .effects import same
 from .program import CONSTANT, OUTSIDE, Buffer, Program, Step
 
 __all__ = ["difference"]
@@ -59,9 +59,7 @@ def alike(x: Any, y: Any) -> bool:
         return alike(x.parts, y.parts)
     if isinstance(x, frozenset):
         return bool(x == y)
-    if not isinstance(x, PLAIN):
-        return False  # tensors and objects: only the same one is alike
-    return bool(x == y) or (x != x and y != y)
+    return same(x, y)  # of tensors and objects only the same one is alike
 
 
 def differing(x: Step, y: Step, a: Program, b: Program) -> str | None:

@@ -71,6 +71,10 @@ class CompiledFunction(Caller):
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
+    def __reduce__(self) -> Any:
+        """Copies and pickles have no programs yet."""
+        return _remade, (self.fn, self.check, self.fullgraph, self.limit)
+
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
         self.forget_fast()
@@ -397,3 +401,7 @@ class CompiledFunction(Caller):
             limit = max(self.limit - (plan.total - plan.peak), 0)
         signature.entries.insert(0, Entry(run_passes(program, limit), program, guards))
         del signature.entries[MOST_PROGRAMS:]
+
+
+def _remade(fn: Callable[..., Any], check: bool, fullgraph: bool, limit: int | None) -> CompiledFunction:
+    return CompiledFunction(fn, check=check, fullgraph=fullgraph, limit=limit)

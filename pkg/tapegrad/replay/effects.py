@@ -7,9 +7,24 @@ from typing import Any, NamedTuple
 
 from . import _plans
 
-__all__ = ["PLAIN", "Effects", "Leaf", "Made", "Record"]
+__all__ = ["PLAIN", "Effects", "Leaf", "Made", "Record", "same"]
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None))  # values that are compared, and returned, as they are
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are plain and equal, so that a program recorded with one serves the other."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float):
+        return a == b != 0.0 or repr(a) == repr(b)  # -0.0 is not 0.0, and nan is nan
+    if isinstance(a, complex):
+        return same(a.real, b.real) and same(a.imag, b.imag)
+    if isinstance(a, PLAIN):
+        return bool(a == b)
+    if isinstance(a, (tuple, frozenset)):
+        return len(a) == len(b) and all(x is y or same(x, y) for x, y in zip(a, b, strict=True))
+    return False
 
 
 class Leaf(NamedTuple):

@@ -14,6 +14,8 @@ from .planning import MemoryPlan
 
 __all__ = ["CompiledModule", "compile"]
 
+OWN = frozenset(("_forward_hooks", "_forward_pre_hooks", "_hooked"))  # attributes that a compiled module has itself
+
 
 def compile(
     model: Callable[..., Any] | None = None,
@@ -88,30 +90,69 @@ def compile(
 class CompiledModule(Module):
     """A module whose calls are recorded and replayed; everything else is the module's own.
 
-    As with PyTorch, `_orig_mod` is that module, and names in `state_dict` begin with it.
+    As with PyTorch, `_orig_mod` is that module, names in `state_dict` begin with it, attributes are set there, and
+    hooks that are registered here are called here.
     """
 
     def __init__(self, module: Module, call: CompiledFunction) -> None:
         super().__init__()
-        self._orig_mod = module
-        object.__setattr__(self, "_compiled", call)
-        self.training = module.training
+        state = self.__dict__
+        del state["training"]  # the module's own counts
+        state["_modules"]["_orig_mod"] = module
+        state["_compiled"] = call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._hooked:
+            return self._call_hooked(args, kwargs)
         return self._compiled(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._compiled(*args, **kwargs)
 
-    def train(self, mode: bool = True) -> CompiledModule:
-        super().train(mode)
-        return self
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode."""
+        return bool(self._orig_mod.training)
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        self._orig_mod.training = mode
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name.startswith("__"):
+                raise
             return getattr(super().__getattr__("_orig_mod"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in OWN or name == "training":
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._orig_mod, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._orig_mod, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._orig_mod)})
+
+    def __len__(self) -> int:
+        return len(self._orig_mod)
+
+    def __bool__(self) -> bool:
+        return bool(self._orig_mod)
+
+    def __iter__(self) -> Any:
+        return iter(self._orig_mod)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._orig_mod[index]
+
+    def __reduce__(self) -> Any:
+        hooks = {name: self.__dict__[name] for name in OWN & self.__dict__.keys()}
+        return CompiledModule, (self._orig_mod, self._compiled), hooks
 
     @property
     def counters(self) -> Counters:

@@ -13,21 +13,10 @@ from typing import Any
 from .._tensor import Tensor
 from . import _look
 from ._guards import Snapshot, View
-from .effects import PLAIN
-from .reach import Reach
+from .effects import same
+from .reach import Reach, shown
 
 __all__ = ["Guards"]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two values are plain and equal, so that a program recorded with one serves the other."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, PLAIN):
-        return bool(a == b) or (a != a and b != b)
-    if isinstance(a, (tuple, frozenset)):
-        return len(a) == len(b) and all(x is y or same(x, y) for x, y in zip(a, b, strict=True))
-    return False
 
 
 class Guards:
@@ -109,14 +98,14 @@ class Guards:
                 return path
             cells = self.cells.get(id(container), frozenset())
             for (k0, v0), (k1, v1) in zip(before, now, strict=True):
-                if k0 is not k1 and k0 != k1:
+                if k0 is not k1 and not same(k0, k1):
                     return path
                 if v0 is v1 or same(v0, v1):
                     continue
                 if k0 in cells and isinstance(v1, (int, float, tuple)):
                     self.stale_cells = True
                     continue
-                return f"{path}.{k0}" if isinstance(k0, str) and k0.isidentifier() else f"{path}[{k0!r}]"
+                return f"{path}.{k0}" if isinstance(k0, str) and k0.isidentifier() else f"{path}[{shown(k0)}]"
             return None
         if isinstance(container, View):
             for n, v0, v1 in zip(container.names, before, container.values(), strict=True):

@@ -19,7 +19,7 @@ from ._guards import View
 from .code_names import names_in
 from .effects import PLAIN
 
-__all__ = ["Reach"]
+__all__ = ["Reach", "shown"]
 
 MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
 MOST_BYTES = 1 << 20  # of a NumPy array
@@ -27,6 +27,7 @@ DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter"
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
+WITHOUT_CALLS = frozenset(("abc", "builtins", "collections.abc", "enum", "typing"))  # modules of mere base classes
 LIBRARY = __name__.split(".")[0]
 
 
@@ -154,7 +155,13 @@ class Reach:
             self.refused.append(f"what {name} gives next cannot be foreseen (an iterator)")
             return []
         if type(o).__module__.startswith(f"{LIBRARY}.replay"):  # a compiled function
-            return [(o.fn, name)] if hasattr(o, "fn") else []
+            if hasattr(type(o), "fn"):
+                return [(o.fn, name)]
+            hooks = [(k, v) for k, v in getattr(o, "__dict__", {}).items() if "hook" in k]
+            if not hooks:
+                return []
+            self._keep(View(vars(o), ("_hooked", *[k for k, _ in hooks if k != "_hooked"])), name)
+            return [(o._orig_mod, name), *[(v, f"{name}.{k}") for k, v in hooks]]  # a compiled module
         inner = getattr(o, "__dict__", None)
         if not isinstance(inner, dict):
             inner = None
@@ -177,8 +184,9 @@ class Reach:
         if inner is not None and "_parameters" not in inner and derived and home not in sys.stdlib_module_names:
             # A library's class below the user's reads what it likes.
             return [*found, *self._whole(inner, name)]
-        inherits = module and any(of_library_type(c) for c in kind.__mro__[:-2] if c.__name__ != "Module")
-        if inherits:
+        if module:
+            self.names.add("forward")  # a call of the module calls it
+        if module and library_below(kind):
             return [*found, *self._whole(inner or {}, name)]
         if module:
             assert inner is not None
@@ -219,8 +227,11 @@ class Reach:
         named = Named(kind, kind.__name__, [vars(kind)])
         self._named.append(named)
         found: tuple[list[tuple[Any, str]], list[tuple[Any, str]]] = ([], [])
+        below = library_below(kind)
         for key, value in vars(kind).items():
-            if key.startswith("__") and key.endswith("__") and isinstance(value, types.FunctionType):
+            special = key.startswith("__") and key.endswith("__")
+            # Methods that a library's class below may call, by names that no code of the user's has.
+            if (special or below) and isinstance(value, types.FunctionType):
                 named.taken.add(key)
                 found[key in CONSTRUCTORS].append((value, f"{kind.__name__}.{key}"))
         return found
@@ -366,6 +377,12 @@ def of_library(f: types.FunctionType) -> bool:
 
 def of_library_type(kind: type) -> bool:
     return library_module(kind.__module__)
+
+
+def library_below(kind: type) -> bool:
+    """Whether a class of the user's is derived from one of a library that may call its methods; Module is known."""
+    known = {c for m in kind.__mro__ if m.__name__ == "Module" and of_library_type(m) for c in m.__mro__}
+    return any(of_library_type(c) and c.__module__ not in WITHOUT_CALLS for c in kind.__mro__ if c not in known)
 
 
 def shown(key: Any) -> str:
