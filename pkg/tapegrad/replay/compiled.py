@@ -254,7 +254,8 @@ class CompiledFunction(Caller):
 
         before, tensors, states = modes(), forms(arguments), random_states()
         containers = entries_of([*args, *kwargs.values()])[1:]
-        if not capture.begin():
+        keeper = capture.begin()
+        if keeper is None:
             return self._eager("another thread is recording", args, kwargs)
         try:
             self._fruitless += 1

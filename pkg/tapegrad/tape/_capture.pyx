@@ -123,10 +123,11 @@ cdef class Capture:
         self.shared = set()
 
     def begin(self):
-        """Starts; False if a capture is going on already."""
+        """Starts, and gives what ends the capture when it goes; None if one is going on already."""
         global active, owner, current, births, claimed
         if active or claimed:
-            return False
+            return None
+        keeper = Keeper(self)
         claimed = True
         births += 1
         current = self
@@ -135,7 +136,7 @@ cdef class Capture:
         _storage.noting = 1
         self.first_sequence = next_sequence()
         self.began = True
-        return True
+        return keeper
 
     def end(self):
         """Stops listening; memory that is released now waits for `release`."""
@@ -197,6 +198,17 @@ cdef class Capture:
     def whole(self):
         """Whether every storage could be noted."""
         return self.n_made == len(self.made)
+
+
+cdef class Keeper:
+    """Releases a capture at the latest when it goes: an interrupt may come before any `finally` is reached."""
+    cdef Capture capture
+
+    def __init__(self, Capture capture):
+        self.capture = capture
+
+    def __del__(self):
+        self.capture.release()
 
 
 cdef int log_kernel(int64_t op, int role, int layout, int dt, int64_t address, int64_t items, const int64_t* f,
