@@ -157,6 +157,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "min_dim": _with_place(np.min, np.argmin),
     "argmax": _place(np.argmax),
     "argmin": _place(np.argmin),
+    "check_probabilities": lambda x: np.zeros(0),
     "arange": _arange,
     "integer_arange": _arange,
     "linspace": _linspace,

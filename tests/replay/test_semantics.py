@@ -1033,3 +1033,57 @@ def test_one_of_several_views_among_the_results(needs):
     t.replays(3, lambda w: torch.ones(2, 3, requires_grad=needs), outside=change)
     if needs:
         t.call(lambda w: torch.ones(2, 3, requires_grad=True), outside=lambda w, result, x: result[1].add_(1))
+
+
+# ---------------------------------------------------------------- what everyday programs do
+
+
+def test_binary_cross_entropy_of_probabilities():
+    def make():
+        w = world(model=torch.nn.Sequential(torch.nn.Linear(6, 1), torch.nn.Sigmoid()))
+        w.optimizer = torch.optim.Adam(w.model.parameters())
+
+        def step(x, y):
+            w.optimizer.zero_grad()
+            loss = torch.nn.BCELoss()(w.model(x).squeeze(1), (y > 0).float())
+            loss.backward()
+            w.optimizer.step()
+            return loss
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(*batch(5))
+    t.replays(4, *batch(5, seed=2))
+
+
+def test_probabilities_out_of_range_are_met_at_a_replay():
+    f = compile(lambda p: F.binary_cross_entropy(p, torch.ones(2)))
+    for _ in range(4):
+        f(torch.tensor([0.25, 0.5]))
+    for bad in (1.5, -0.5, float("nan")):
+        with pytest.raises(RuntimeError, match="between 0 and 1"):
+            f(torch.tensor([0.25, bad]))
+    assert f.counters.replayed >= 2
+    assert f(torch.tensor([0.25, 0.5])).item() == pytest.approx(1.0397, abs=1e-4)
+
+
+def test_parameters_changed_by_data_minus():
+    def make():
+        w = world(model=network())
+
+        def step(x, y):
+            loss = F.cross_entropy(w.model(x), y)
+            loss.backward()
+            for p in w.model.parameters():
+                p.data -= 0.1 * p.grad.data
+                p.grad.data.zero_()
+            return loss
+
+        w.step = step
+        return w
+
+    t = Twins(make)
+    t.settle(*batch(5))
+    t.replays(4, *batch(5, seed=3))

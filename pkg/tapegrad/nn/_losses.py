@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 
 from .. import api
+from ..ops.loss import check_probabilities
 from . import _reduction
 
 __all__ = [
@@ -178,8 +179,7 @@ def binary_cross_entropy(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is "
             "deprecated. Please ensure they have the same size."
         )
-    if not (bool((input >= 0).all()) and bool((input <= 1).all())):
-        raise RuntimeError("all elements of input should be between 0 and 1")
+    check_probabilities(input.detach())
     loss = (target - 1.0) * _log_clamped(1.0 - input) - target * _log_clamped(input)
     if weight is not None:
         loss = loss * weight
