@@ -58,7 +58,7 @@ LARGER = {
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "tape/sweep.py": 510,
 }
-PACKAGE_LIMIT = 34_800  # all of it, docstrings and declarations included
+PACKAGE_LIMIT = 35_200  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -97,6 +97,13 @@ cdef inline bint same_shape(Tensor a, Tensor b) noexcept:
             return False
     return True
 
+cdef inline bint same_layout(Tensor a, Tensor b) noexcept:
+    cdef int d
+    for d in range(a.ndim_):
+        if d < b.ndim_ and a.strides_[d] != b.strides_[d]:
+            return False
+    return same_shape(a, b)
+
 cdef inline void save(int64_t* r, int k, Tensor t) noexcept:
     """Keeps the data of t in place k of record r (3: its result)."""
     storage_retain(t.st)

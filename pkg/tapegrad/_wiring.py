@@ -26,7 +26,7 @@ from ._tensor import Tensor
 from ._tensor_str import format_tensor
 from .autograd import _engine, _nodes
 from .dtypes import DTYPES
-from .ops import optimizer, views  # noqa: F401 (their declarations fill the registry)
+from .ops import checks, optimizer, views  # noqa: F401 (their declarations fill the registry)
 from .ops.comparison import CASTS
 from .ops.registry import BY_NAME, OPS, kernel, kernel_error, pointwise_ops
 from .tape import _execute, _tape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 
 import pytest
 import tapegrad as torch
@@ -1087,3 +1088,37 @@ def test_parameters_changed_by_data_minus():
     t = Twins(make)
     t.settle(*batch(5))
     t.replays(4, *batch(5, seed=3))
+
+
+@dataclasses.dataclass
+class Out:
+    loss: object
+    parts: object = None
+
+
+@dataclasses.dataclass
+class Other(Out):
+    pass
+
+
+def test_dataclasses_and_dtypes_as_results():
+    f = compile(lambda x: (Out((x * 2).sum(), [x + 1]), x.dtype))
+    for i in range(5):
+        out, dtype = f(torch.full((3,), float(i)))
+        assert (type(out), out.loss.item(), out.parts[0].tolist()) == (Out, 6.0 * i, [i + 1.0] * 3)
+        assert dtype is torch.float32
+    assert f.counters.replayed == 3
+
+
+def test_results_of_another_class():
+    kinds = iter([Out, Other] * 4)
+    box = {"made": Out}
+
+    def made(x):
+        return box["make"](x * 2)
+
+    f = compile(made)
+    for _ in range(8):
+        kind = next(kinds)
+        box["make"] = kind
+        assert type(f(torch.ones(1))) is kind

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 
 from .. import api
-from ..ops.loss import check_probabilities
+from ..ops.checks import check_probabilities
 from . import _reduction
 
 __all__ = [

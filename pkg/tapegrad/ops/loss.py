@@ -11,7 +11,7 @@ from typing import Any
 
 from ..dtypes import float32, float64, int64, promote_types, uint8
 from . import loss_kernels as kernels
-from .registry import Given, Index, Plan, structured
+from .registry import Index, Plan, structured
 from .shapes import broadcast_shapes, numel
 from .softmax import log_softmax
 
@@ -213,27 +213,6 @@ _l1 = structured(
     doc="Absolute differences of two tensors of one shape; see `l1_loss`.",
     samples=_PAIR_SAMPLES,
 )
-
-
-_probabilities = structured(
-    "check_probabilities",
-    inputs=("x",),
-    rule=lambda x: Plan((0,), x.dtype, words=(numel(x.shape),)),
-    forward=kernels.probabilities_kernel,
-    dtypes=(float32, float64),
-    errors={kernels.OUT_OF_BOUNDS: lambda *_: RuntimeError("all elements of input should be between 0 and 1")},
-    doc="Nothing; RuntimeError where an element of `x` is not in [0, 1].",
-    samples=[(Given([[0.0, 0.5], [1.0, 0.25]]),), (Given([]),), (Given(1.0),), (Given([0.5] * 70000),)],
-)
-
-
-def check_probabilities(x: Any) -> None:
-    """RuntimeError where an element is not in [0, 1]; a compiled program looks at each replay.
-
-    >>> import tapegrad as torch
-    >>> torch.ops.loss.check_probabilities(torch.tensor([0.0, 0.5, 1.0]))
-    """
-    _probabilities(x)
 
 
 # ---- public functions ---------------------------------------------------------------------------

@@ -384,15 +384,3 @@ def l1_dx_kernel(f, lo, hi):
 
 def l1_dtarget_kernel(f, lo, hi):
     return distance_dx_body(f, lo, hi, 0, -1.0)
-
-
-def probabilities_kernel(f, lo, hi):
-    """words: elements. Nothing is computed: status OUT_OF_BOUNDS where one is not in [0, 1]."""
-    n = pointer(f[FRAME_EXT], int64)[0]
-    if lo == -1:
-        return plan_items(f, n, 32768, 0, 1)
-    x = pointer(f[FRAME_IN], T)
-    outside = 0
-    for i in range(lo, hi):
-        outside += 0 if x[i] >= 0.0 and x[i] <= 1.0 else 1
-    return OUT_OF_BOUNDS if outside > 0 else 0

@@ -4,6 +4,8 @@ A snapshot remembers what dicts, lists, closure cells and names of namespaces ho
 looking costs a pointer comparison per entry. What differs is then looked at again in Python (`guards.py`).
 """
 
+from types import CellType
+
 from cpython.dict cimport PyDict_GetItem
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
@@ -71,7 +73,11 @@ cdef char kind_of(object container):
         return DICT
     if isinstance(container, list):
         return LIST
-    return VIEW if isinstance(container, View) else CELL
+    if isinstance(container, View):
+        return VIEW
+    if type(container) is not CellType:
+        raise TypeError(f"a {type(container).__name__} cannot be guarded")
+    return CELL
 
 
 cdef class Snapshot:

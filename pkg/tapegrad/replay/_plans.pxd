@@ -45,6 +45,7 @@ cdef class Stamp:
     cdef tuple saved
 
 cdef class Rebuild:
+    cdef readonly object kind
     cdef readonly object make
     cdef readonly object parts
 

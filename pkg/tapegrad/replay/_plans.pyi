@@ -41,9 +41,10 @@ class Stamp:
     ) -> None: ...
 
 class Rebuild:
+    kind: type
     make: Callable[[Any], Any]
     parts: list[Any]
-    def __init__(self, make: Callable[[Any], Any], parts: list[Any]) -> None: ...
+    def __init__(self, kind: type, make: Callable[[Any], Any], parts: list[Any]) -> None: ...
 
 class Arena:
     address: int

@@ -114,7 +114,8 @@ cdef class Stamp:
 cdef class Rebuild:
     """A container of the result that is neither tuple, list nor dict: a named tuple, say."""
 
-    def __init__(self, make, parts):
+    def __init__(self, kind, make, parts):
+        self.kind = kind
         self.make = make
         self.parts = parts
 

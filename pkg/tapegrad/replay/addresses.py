@@ -84,6 +84,7 @@ class Addresses:
             rec = _look.record_of(t)
             if rec >= 0 and t._base is not None and not t.is_leaf and self._made_inside(rec):
                 del outside[key]
+        self.from_outside = [t for t in self.from_outside if id(t) in outside]
 
     def _made_inside(self, rec: int) -> bool:
         words = struct.unpack(f"{COPY_WORDS}q", _look.record_words(rec)[0])
@@ -147,6 +148,9 @@ class Addresses:
                 held.add(start)
                 held.add(id(gradient))
         owned = {_look.memory_of(t)[1] for t in self.known.values()}
+        taken = owned | {_look.memory_of(t)[1] for t in self.arguments}
+        if len({first for first, _, _ in entries}) < len(entries) or not held.isdisjoint(taken):
+            raise Unfit("a gradient shares its memory with another tensor", lasting=True)
         lent: dict[int, list[tuple[int, int]]] = {}  # by where the memory starts: arguments and their first elements
         outside: dict[int, Tensor] = {}
         for i, t in enumerate(self.arguments):

@@ -18,6 +18,7 @@ class CodeNames(NamedTuple):
     globals: frozenset[str]
     imports: frozenset[str]
     strings: frozenset[str]  # constants that may be an attribute's name
+    stored: frozenset[str]  # attributes that are set or deleted
 
 
 @functools.lru_cache(maxsize=4096)
@@ -26,17 +27,21 @@ def names_in(code: types.CodeType) -> CodeNames:
     names, strings = set(code.co_names), set(strings_of(code.co_consts))
     used: set[str] = set()
     imports: set[str] = set()
+    stored: set[str] = set()
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
             imports.add(instruction.argval)
         elif instruction.opname.endswith(("_GLOBAL", "_NAME")):
             used.add(instruction.argval)
+        elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
+            stored.add(instruction.argval)
     for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
         names |= inner.names
         used |= inner.globals
         imports |= inner.imports
         strings |= inner.strings
-    return CodeNames(frozenset(names), frozenset(used), frozenset(imports), frozenset(strings))
+        stored |= inner.stored
+    return CodeNames(*map(frozenset, (names, used, imports, strings, stored)))
 
 
 def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:

@@ -56,7 +56,7 @@ def alike(x: Any, y: Any) -> bool:
     if isinstance(x, _plans.Same):
         return x.object is y.object
     if hasattr(x, "parts"):
-        return alike(x.parts, y.parts)
+        return x.kind is y.kind and alike(x.parts, y.parts)
     if isinstance(x, frozenset):
         return bool(x == y)
     return same(x, y)  # of tensors and objects only the same one is alike

@@ -13,6 +13,7 @@ from .._tensor import Tensor
 from ..tape import _capture
 from ._call import Caller, Form, simple
 from .advice import advice_for
+from .checks import check_forms, check_inside, check_random
 from .comparing import difference
 from .entries import (
     Counters,
@@ -23,11 +24,10 @@ from .entries import (
     flatten,
     form_of,
     kinds_of,
-    mentions,
     modes,
-    turned_on,
 )  # fmt: skip
 from .guards import Guards
+from .held import Held
 from .inspecting import Table, table_of
 from .passes import run_passes
 from .planning import MemoryPlan, plan_memory
@@ -36,7 +36,7 @@ from .randomness import random_states
 from .reach import Reach
 from .recording import Reader, Unfit
 from .state import State, form_and_contents
-from .tracing import name_of, names_of, watched, where
+from .tracing import frames_of_library, name_of, names_of, watched, where
 
 __all__ = ["CompiledFunction"]
 
@@ -61,7 +61,7 @@ class CompiledFunction(Caller):
         self.limit = limit  # bytes that a run may hold together with what it works on
         self._counters = Counters()
         self._signatures: dict[Any, Signature] = {}
-        self._others: dict[int, Any] = {}  # arguments known by identity, held so that the identity stays theirs
+        self._held = Held()
         self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
         self._lock = threading.Lock()
@@ -80,15 +80,19 @@ class CompiledFunction(Caller):
         self.forget_fast()
         tensors: list[Tensor] = []
         others: list[Any] = []
-        form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
+        try:
+            form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
+        except RecursionError:
+            return self._as_given_up("an argument holds itself, or is nested too deep", args, kwargs)
         signature = self._signatures.get(form)
         if signature is None:
             kinds = kinds_of(others)
             if self._given_up.get(kinds, 0) >= MOST_FAILURES and not self.fullgraph:
                 return self._eager(f"arguments like these ({names_of(kinds)}) could not be replayed", args, kwargs)
             signature = self._signatures.setdefault(form, Signature(kinds))
-            for o in others:
-                self._others[id(o)] = o
+            if self._held.full:
+                self._forget_dead(signature)
+            self._held.add(others)
         if signature.eager is not None and not signature.entries:
             return self._as_given_up(signature.eager, args, kwargs)
         reason = "new signature" if not signature.recordings else "not confirmed yet"
@@ -160,9 +164,10 @@ class CompiledFunction(Caller):
                 self._drop([s for s in alike if (s.eager is not None or s.given_up) and not s.entries])
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(f"{name_of(self.fn)} runs eagerly, not compiled: {message}", stacklevel=4)
+        if message not in self._warned and (line is not None or why not in self._warned):
+            self._warned |= {message, why}
+            text = f"{name_of(self.fn)} runs eagerly, not compiled: {message}"
+            warnings.warn(text, stacklevel=frames_of_library() + 1)
 
     # ---------------------------------------------------------------- looking
 
@@ -263,7 +268,7 @@ class CompiledFunction(Caller):
             capture.end()
             self._counters.recorded += 1
             self._counters.reasons[reason] += 1
-            signature.recordings += 1
+            signature.count(self.counters.replayed)
             try:
                 if refused:
                     raise Unfit(refused[0], lasting=True)
@@ -272,17 +277,19 @@ class CompiledFunction(Caller):
                 held = entries_of([*args, *kwargs.values()])[1:]
                 if len(held) != len(containers) or not all(map(operator.is_, held, containers)):
                     raise Unfit("a container among the arguments is changed inside", lasting=True)
-                required = self._check_forms(tensors, forms, arguments)
+                required = check_forms(tensors, forms, arguments)
                 reader = Reader(capture, arguments, guards.tensors, result, False, guards.objects, containers)
+                reader.guard_looked_at(guards.names)
                 reader.refuse()
-                self._check_random(states)
-                self._check_inside(guards)
+                check_random(states)
+                check_inside(guards)
                 program = reader.read()
                 program.effects.turned_on = required
             except Unfit as found:
                 signature.pending = [p for p in signature.pending if p not in expected]
                 signature.failures += 1
                 signature.unfit_recordings += 1
+                signature.unpaid -= 1
                 if found.lasting or signature.failures >= MOST_FAILURES or signature.unfit_recordings >= MOST_UNFIT:
                     if found.line is None and found.state is not None:
                         signature.unfit = found
@@ -297,39 +304,15 @@ class CompiledFunction(Caller):
 
     def _reach(self, others: list[Any]) -> Reach:
         reach = Reach()
-        reach.add(self.fn, name_of(self.fn))
-        for o in others:
-            reach.add(o, "an argument")
+        try:
+            reach.add(self.fn, name_of(self.fn))
+            for o in others:
+                reach.add(o, "an argument")
+            reach.finish()
+        except Exception as error:  # an object of the user's may raise anything when it is looked at
+            reach = Reach()
+            reach.refused.append(f"what it uses cannot be known ({type(error).__name__}: {error})")
         return reach
-
-    def _check_forms(self, before: list[Any], forms: Any, arguments: tuple[Tensor, ...]) -> tuple[int, ...]:
-        """The arguments that require gradients since the call; Unfit where something else is changed."""
-        why = "requires_grad, the shape or the history of a tensor from outside is changed inside"
-        found = []
-        for i, (old, new) in enumerate(zip(before, forms(arguments), strict=True)):
-            if old == new:
-                continue
-            if not turned_on(old, new):
-                raise Unfit(why, lasting=True, state=forms)
-            if i >= len(arguments):  # it stays so: the next recording finds nothing changed
-                raise Unfit(why, state=forms)
-            found.append(i)
-        return tuple(found)
-
-    def _check_random(self, states: tuple[Any, Any]) -> None:
-        for i, (name, before, now) in enumerate(zip(("Python", "NumPy"), states, random_states(), strict=True)):
-            if before != now:
-                # NumPy loads its generator at its first use: only the next recording can tell.
-                raise Unfit(
-                    f"{name}'s random numbers are drawn inside",
-                    lasting=before is not None,
-                    state=lambda _, i=i: random_states()[i],
-                )
-
-    def _check_inside(self, guards: Guards) -> None:
-        changed = guards.difference()
-        if changed is not None:
-            raise Unfit(f"{changed} is changed inside", state=guards)
 
     def _name_line(
         self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any
@@ -358,21 +341,29 @@ class CompiledFunction(Caller):
         self._give_up(signature, why, None, None)
         return result
 
+    def _forget_dead(self, kept: Signature) -> None:
+        """Lets go of arguments known by identity, with their programs. Those that live are recorded anew."""
+        probes = self._held.probes()
+        self._drop([s for form, s in self._signatures.items() if s is not kept and self._held.any_in(form)])
+        self.forget_fast()
+        self._held.look_again(probes)
+
     def _drop(self, signatures: list[Signature]) -> None:
         """Forgets signatures, and the arguments that are held for their sake."""
         gone = {id(s) for s in signatures}
         self._signatures = {form: s for form, s in self._signatures.items() if id(s) not in gone}
-        self._others = {i: o for i, o in self._others.items() if any(mentions(f, i) for f in self._signatures)}
+        self._held.keep(self._signatures)
 
     def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
         """A recording becomes a program if the ones that could have run in its place are the same.
 
         Where none could (gradients that are there in every other call only, say), it waits for its like.
         """
-        if signature.recordings - signature.unfit_recordings > MOST_RECORDINGS:
+        if signature.unpaid > MOST_RECORDINGS:
+            changed = next((what for e in signature.entries if (what := e.guards.difference())), "what it uses")
             signature.entries.clear()
             self.forget_fast()
-            self._give_up(signature, "its guards keep failing", None, None)
+            self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None)
             return
         confirmed = None
         expected = [p for p in expected if p in signature.pending]  # another thread may have been here

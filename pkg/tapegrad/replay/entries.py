@@ -13,13 +13,15 @@ from . import _look, _plans, layout
 from .guards import Guards
 from .program import Program
 from .recording import Unfit
+from .results import parts_of
 
 __all__ = [
-    "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "kinds_of", "mentions",
-    "modes", "turned_on",
+    "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "kinds_of", "modes",
+    "turned_on",
 ]  # fmt: skip
 
 
+WORTH = 16  # replays that make up for a recording
 MOST_GIVEN_UP = 4  # states in which code cannot be replayed, until it is given up in all others too
 
 
@@ -104,12 +106,21 @@ class Signature:
         self.entries: list[Entry] = []
         self.pending: list[Pending] = []
         self.recordings = 0
+        self.unpaid = 0  # recordings that not enough replays have made up for
+        self.replayed = 0  # replays of the function when they last had
         self.failures = 0  # since a recording became a program
         self.unfit_recordings = 0
         self.given_up: list[tuple[Guards, str]] = []  # where code cannot be replayed, and why
         self.eager: str | None = None  # why there are to be no more programs than there are
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
         self.watched = 0  # calls that were
+
+    def count(self, replayed: int) -> None:
+        """One more recording, after so many replays of the function."""
+        if replayed - self.replayed >= WORTH * self.unpaid:
+            self.unpaid, self.replayed = 0, replayed
+        self.unpaid += 1
+        self.recordings += 1
 
     def give_up(self, why: str, guards: Guards | None) -> None:
         """No more recordings where these guards hold, or (None, or after several such) wherever there is no program."""
@@ -126,13 +137,13 @@ def note_cells(program: Program, guards: Guards) -> None:
     for step in program.steps:
         if step.update is not None:
             numbers, group = step.update
-            guards.cells[id(group)] = guards.cells.get(id(group), frozenset()) | numbers.keys
+            guards.cells[id(group)] = guards.cells.get(id(group), frozenset()) | guards.unread(numbers.keys)
     guards.options = [(t, _look.read_tensor(t)) for t in program.effects.options]
 
 
 def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
     """The form of an argument: equal for arguments that one program can serve."""
-    if isinstance(o, Tensor):
+    if issubclass(type(o), Tensor):
         tensors.append(o)
         return (type(o), *_look.layout_of(o))
     if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
@@ -154,16 +165,6 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
 def kinds_of(others: list[Any]) -> tuple[type, ...]:
     """The classes of arguments that are known by identity."""
     return tuple(o if isinstance(o, type) else type(o) for o in others)
-
-
-def parts_of(o: Any) -> list[Any] | None:
-    """What a named tuple, or an object of a dataclass, is made of; None for other objects."""
-    if isinstance(o, tuple) and hasattr(type(o), "_fields"):
-        return list(o)
-    fields = getattr(type(o), "__dataclass_fields__", None)
-    if fields is None or isinstance(o, type) or getattr(o, "__dict__", {}).keys() != fields.keys():
-        return None
-    return [o.__dict__[name] for name in fields]
 
 
 def entries_of(o: Any) -> list[Any]:
@@ -195,10 +196,3 @@ def turned_on(before: Any, after: Any) -> bool:
     """Whether two forms of a tensor differ in nothing but that the second, a leaf, requires gradients."""
     (dt, shape, strides, required, leaf, inference), _ = before
     return not required and leaf and after[0] == (dt, shape, strides, True, True, inference)
-
-
-def mentions(form: Any, number: int) -> bool:
-    """Whether a form has the object with this identity in it."""
-    if not isinstance(form, tuple):
-        return False
-    return form == ("object", number) or any(mentions(part, number) for part in form)

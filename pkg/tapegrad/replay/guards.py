@@ -7,7 +7,7 @@ optimizer's hyperparameter that the program reads from a cell, is no difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 from .._tensor import Tensor
@@ -34,6 +34,7 @@ class Guards:
         contents: Iterable[tuple[str, Callable[[], Any]]],
         objects: list[Any],
         tensors: list[Tensor],
+        names: Set[str] = frozenset(),
     ) -> None:
         self.containers = containers
         self.paths = paths
@@ -41,6 +42,7 @@ class Guards:
         self.contents = [(path, now, now()) for path, now in contents]
         self.objects = objects  # held, so that what is reached stays what it is
         self.tensors = tensors
+        self.names = names  # that code uses, and texts in it
         self.cells: dict[int, frozenset[str]] = {}
         self.stale_cells = False
         self.options: list[tuple[Tensor, bytes]] = []
@@ -48,14 +50,21 @@ class Guards:
     @classmethod
     def of(cls, reach: Reach) -> Guards:
         """Guards on all that was reached, as it is now."""
-        reach.finish()
         tensors = [t for t, _ in reach.tensors.values()]
-        return cls(reach.containers, reach.paths, reach.contents, reach.objects, tensors)
+        return cls(reach.containers, reach.paths, reach.contents, reach.objects, tensors, reach.names)
 
     def renewed(self) -> Guards:
         """The same as they are now: what is reached is the same where there is no difference."""
         contents = [(path, now) for path, now, _ in self.contents]
-        return Guards(self.containers, self.paths, contents, self.objects, self.tensors)
+        return Guards(self.containers, self.paths, contents, self.objects, self.tensors, self.names)
+
+    def unread(self, keys: frozenset[str]) -> frozenset[str]:
+        """The options among them that code does not look at, for all that its names tell."""
+        if not self.names.isdisjoint(("state_dict", "get_last_lr")):
+            return frozenset()
+        if "param_groups" in self.names and not self.names.isdisjoint(("items", "values", "copy")):
+            return frozenset()
+        return keys - self.names
 
     def difference(self) -> str | None:
         """The name of something that is no longer what it was, or None."""

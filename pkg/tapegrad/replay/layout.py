@@ -75,10 +75,14 @@ class Cells:
 def write_cells(cells: list[Cells], memory: Any) -> bool:
     """Puts the hyperparameters where the program reads them; False if it does not serve them."""
     for cell in cells:
-        values = cell.numbers(cell.group)
-        if values is None or len(values) != cell.count:
+        try:
+            values = cell.numbers(cell.group)
+            data = None if values is None else struct.pack(f"{cell.count}d", *values)
+        except (ValueError, TypeError, OverflowError, struct.error):
+            return False  # eager code says what is wrong with them
+        if data is None:
             return False
-        memory.write(cell.at, struct.pack(f"{len(values)}d", *values))
+        memory.write(cell.at, data)
     return True
 
 
@@ -266,7 +270,7 @@ class Templates:
         if isinstance(m, Made):
             return self._tensor(m)
         if isinstance(m, _plans.Rebuild):
-            return _plans.Rebuild(m.make, self.plan(m.parts))
+            return _plans.Rebuild(m.kind, m.make, self.plan(m.parts))
         if type(m) is tuple:
             return tuple([self.plan(x) for x in m])
         if type(m) is list:

@@ -6,7 +6,6 @@ import collections
 import contextvars
 import functools
 import operator
-import random
 import sys
 import threading
 import types
@@ -17,13 +16,17 @@ from typing import Any
 from .._tensor import Tensor
 from ._guards import View
 from .code_names import names_in
+from .contents import state_of
 from .effects import PLAIN
 
 __all__ = ["Reach", "shown"]
 
 MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cost more than the call
 MOST_BYTES = 1 << 20  # of a NumPy array
-DYNAMIC = frozenset(("getattr", "vars", "__dict__", "eval", "exec", "attrgetter", "methodcaller", "__getattribute__"))
+DYNAMIC = frozenset((
+    "getattr", "setattr", "delattr", "hasattr", "AttributeError", "vars", "__dict__", "eval", "exec", "attrgetter",
+    "methodcaller", "__getattribute__",
+))  # fmt: skip
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
@@ -48,6 +51,7 @@ class Reach:
         self.objects: list[Any] = []
         self.refused: list[str] = []  # why what was reached cannot be guarded
         self.names: set[str] = set()
+        self._stored: set[str] = set()
         self._everything = False
         self._of_objects: set[type] = set()  # classes whose objects were reached; code may construct others or not
         self._constructors: list[tuple[Any, str]] = []
@@ -67,73 +71,85 @@ class Reach:
                 self._pending += self._constructors
                 self._constructors.clear()
             for named in self._named:
-                self._pending += named.look(self.names, self._everything)
+                self._pending += named.look(self.names, self._everything, self._stored)
 
     def finish(self) -> None:
         """Makes the views of what was taken by name."""
         for named in self._named:
             for view, path in named.views():
                 self._keep(view, path)
+            if self._everything and named.instance:  # attributes that are not there yet, too
+                for space in named.namespaces:
+                    self._keep(space, named.path)
         self._named.clear()
 
     def _visit(self, o: Any, name: str) -> None:
-        if isinstance(o, PLAIN) or id(o) in self._seen:
+        if type(o) in PLAIN or id(o) in self._seen:
             return
         self._seen.add(id(o))
         self.objects.append(o)
+        if issubclass(type(o), weakref.ProxyTypes):
+            self.refused.append(f"what {name} stands for cannot be known (a weak proxy)")
+            return
         if isinstance(o, Tensor):
             self.tensors[id(o)] = (o, name)
+            inner = getattr(o, "__dict__", None)
+            if inner:  # attributes that users have given it
+                self._pending.extend(self._whole(inner, name))
             return
         self._pending.extend(self._into(o, name))
 
     def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
-        if isinstance(o, dict):
+        kind = type(o)  # whatever its __class__ says
+        if issubclass(kind, dict):
             if len(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
             return [(v, f"{name}[{shown(k)}]") for k, v in o.items() if not isinstance(v, PLAIN)]
-        if isinstance(o, list):
+        if issubclass(kind, list):
             if len(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
             return [(v, f"{name}[{i}]") for i, v in enumerate(o) if not isinstance(v, PLAIN)]
-        if isinstance(o, types.FunctionType):
+        if issubclass(kind, types.FunctionType):
             return self._function(o, name)
-        if isinstance(o, types.MethodType):
+        if issubclass(kind, types.MethodType):
             return [(o.__self__, name.rpartition(".")[0] or name), (o.__func__, name)]
-        if isinstance(o, types.BuiltinFunctionType):
+        if issubclass(kind, types.BuiltinFunctionType):
             owner = o.__self__
             return [] if owner is None or isinstance(owner, types.ModuleType) else [(owner, name)]
-        if isinstance(o, functools.partial):
+        if issubclass(kind, functools.partial):
             return [(o.func, name), (o.args, name), (o.keywords, name)]
-        if isinstance(o, (staticmethod, classmethod)):
+        if issubclass(kind, (staticmethod, classmethod)):
             return [(o.__func__, name)]
-        if isinstance(o, property):
+        if issubclass(kind, property):
             return [(f, name) for f in (o.fget, o.fset) if f is not None]
-        if isinstance(o, types.CellType):
+        if issubclass(kind, types.CellType):
             self._keep(o, name)
             try:
                 return [(o.cell_contents, name)]
             except ValueError:
                 return []
-        if isinstance(o, (tuple, set, frozenset, collections.deque)):
-            if len(o) > MOST_ENTRIES and not isinstance(o, frozenset):
+        if issubclass(kind, (tuple, set, frozenset, collections.deque)):
+            if len(o) > MOST_ENTRIES and not issubclass(kind, frozenset):
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
-            if isinstance(o, (set, collections.deque)):
+            if issubclass(kind, (set, collections.deque)):
                 self.contents.append((name, lambda: [id(x) for x in o]))
+                self.objects.append(list(o))  # held, so that their identities stay theirs
             return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
-        if isinstance(o, (types.MappingProxyType, type({}.values()))):
-            entries = o.values if isinstance(o, types.MappingProxyType) else o.__iter__
+        if issubclass(kind, (types.MappingProxyType, type({}.values()))):
+            entries = o.values if issubclass(kind, types.MappingProxyType) else o.__iter__
             self.contents.append((name, lambda: [id(x) for x in entries()]))
+            self.objects.append(list(entries()))
             return [(v, name) for v in entries()]
-        if isinstance(o, types.ModuleType):
+        if issubclass(kind, types.ModuleType):
             if not library_module(o.__name__):
                 self._named.append(Named(o, o.__name__.rpartition(".")[2], [vars(o)]))
             return []
-        if isinstance(o, type):
+        if issubclass(kind, type):
             return self._class(o)
         return self._object(o, name)
 
@@ -269,6 +285,7 @@ class Reach:
             return found
         code = names_in(f.__code__)
         self.names |= code.names | code.strings
+        self._stored |= code.stored
         if code.names & DYNAMIC:
             self._everything = True
         if computed := code.globals & COMPUTED - f.__globals__.keys():
@@ -296,16 +313,15 @@ class Named:
         self.path = path
         self.namespaces = namespaces
         self.skip = skip  # a module's own entries are guarded already
-        self.slots = frozenset(
-            s for c in type(owner).__mro__ for s in slots_of(c) if not isinstance(owner, (type, types.ModuleType))
-        )
+        self.instance = not issubclass(type(owner), (type, types.ModuleType))
+        self.slots = frozenset(s for c in type(owner).__mro__ for s in slots_of(c) if self.instance)
         self.taken: set[str] = set()
         self.absent: set[str] = set()
 
-    def look(self, names: set[str], everything: bool) -> list[tuple[Any, str]]:
-        """What is newly taken, given all names that code uses."""
+    def look(self, names: set[str], everything: bool, stored: set[str]) -> list[tuple[Any, str]]:
+        """What is newly taken, given all names that code uses, and those of attributes that it sets."""
         found = []
-        instance = not isinstance(self.owner, (type, types.ModuleType))
+        instance = self.instance
         for space in self.namespaces:
             wanted = [n for n in space if n in names or (everything and instance)]
             for n in wanted:
@@ -317,6 +333,7 @@ class Named:
             # What an instance or a class may come to hide: an attribute of its class, or of its bases.
             classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
             self.absent.update(n for n in names if n not in space and n not in self.slots and in_any(classes, n))
+            self.absent.update(n for n in stored if n not in space and n not in self.slots)
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:
                 self.taken.add(n)
@@ -342,24 +359,6 @@ def slots_of(kind: type) -> tuple[str, ...]:
 
 def in_any(classes: Iterable[type], name: str) -> bool:
     return any(name in vars(c) for c in classes if c.__module__ != "builtins")
-
-
-def state_of(o: Any) -> Callable[[], Any] | None:
-    """A function that gives what an object without a dict holds, where that can be compared."""
-    numpy = sys.modules["numpy"]
-    if isinstance(o, numpy.ndarray):
-        if o.dtype.hasobject:
-            return lambda: [id(x) for x in o.flat]
-        return lambda: (o.shape, o.tobytes())
-    if isinstance(o, (bytearray, memoryview)) or type(o).__module__ == "array":
-        return lambda: bytes(o)
-    if isinstance(o, random.Random):
-        return o.getstate
-    if isinstance(o, numpy.random.Generator):
-        return lambda: repr(o.bit_generator.state)
-    if isinstance(o, numpy.random.RandomState):
-        return lambda: repr(o.get_state())
-    return None
 
 
 @functools.cache

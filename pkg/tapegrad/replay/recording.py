@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Set
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,13 @@ from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Progra
 from .results import ResultReader, tensors_of
 
 __all__ = ["Reader", "Unfit"]
+
+
+# Attributes by which code can look at a tensor that it does not compute with.
+METADATA = frozenset((
+    "requires_grad", "shape", "size", "numel", "dim", "ndim", "dtype", "stride", "is_contiguous", "is_leaf", "nelement",
+    "is_floating_point", "element_size", "nbytes", "len", "grad_fn",
+))  # fmt: skip
 
 
 class Reader(ResultReader):
@@ -37,11 +45,18 @@ class Reader(ResultReader):
         if not self.capture.whole:
             raise Unfit("there was no memory to note every storage")
 
+    def guard_looked_at(self, names: Set[str]) -> None:
+        """Every tensor that is reached must stay as it is where code, which uses these names, may ask how it is."""
+        if not METADATA.isdisjoint(names):
+            self.guarded.update(self.known)
+
     def read(self) -> Program:
         """The program; Unfit where the code cannot be replayed."""
         self.places = Places(self._number_of, partial(tuple.__new__, Operand))
         try:
             return self._read()
+        except RecursionError:
+            raise Unfit("what the function returns holds itself, or is nested too deep", lasting=True) from None
         finally:
             del self.places  # it refers back to this object, which holds the tensors of the recording
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from .._layout import (
@@ -29,13 +30,14 @@ from .._layout import (
     FLAG_SCALAR_SHIFT,
 )
 from .._tensor import Tensor
+from ..dtypes import dtype
 from . import _look, _plans
 from .addresses import Unfit
 from .effects import PLAIN, Made, Record
 from .logged_steps import StepReader
 from .program import FRESH, INSIDE, Operand
 
-__all__ = ["ResultReader", "tensors_of"]
+__all__ = ["ResultReader", "parts_of", "tensors_of"]
 
 
 class ResultReader(StepReader):
@@ -51,7 +53,7 @@ class ResultReader(StepReader):
             if id(result) in self.known or guarded:
                 return result
             return self._made(result)
-        if isinstance(result, PLAIN):
+        if isinstance(result, (*PLAIN, dtype)):
             return result
         if any(result is o for o in self.objects):
             return _plans.Same(result)
@@ -63,13 +65,16 @@ class ResultReader(StepReader):
                 return parts
             if hasattr(result, "_fields"):
                 kind: Any = type(result)
-                return _plans.Rebuild(kind._make, list(parts))
+                return _plans.Rebuild(kind, kind._make, list(parts))
             if all(isinstance(p, int) for p in result):
                 return result
         elif type(result) is list:
             return [self._template(r) for r in result]
         elif type(result) is dict:
             return {k: self._template(v) for k, v in result.items()}
+        elif (inside := parts_of(result)) is not None:
+            make = partial(remade, type(result))
+            return _plans.Rebuild(type(result), make, [self._template(p) for p in inside])
         raise Unfit(f"the function returns an object of type {type(result).__name__}", lasting=True)
 
     def _made(self, t: Tensor) -> Made:
@@ -138,6 +143,8 @@ class ResultReader(StepReader):
             elif words[COPY_OBJ]:
                 raise Unfit("a hook or a kept gradient on an intermediate value", lasting=True)
             if words[COPY_EXT]:
+                if words[COPY_EXT] not in self.capture.living:
+                    raise Unfit("the result is a view of what was changed in place after it was taken", lasting=True)
                 expected[self.capture.living[words[COPY_EXT]]] += 1
             edges = list(words[COPY_EDGE : COPY_EDGE + 3])
             extension = struct.unpack(f"{len(ext) // 8}q", ext) if ext is not None else None
@@ -244,6 +251,23 @@ def tensors_of(result: Any, see: Any) -> None:
     elif isinstance(result, (tuple, list)):
         for r in result:
             tensors_of(r, see)
-    elif isinstance(result, dict):
-        for r in result.values():
+    else:
+        for r in result.values() if isinstance(result, dict) else parts_of(result) or ():
             tensors_of(r, see)
+
+
+def parts_of(o: Any) -> list[Any] | None:
+    """What a named tuple, or an object of a dataclass, is made of; None for other objects."""
+    if isinstance(o, tuple) and hasattr(type(o), "_fields"):
+        return list(o)
+    fields = getattr(type(o), "__dataclass_fields__", None)
+    if fields is None or isinstance(o, type) or getattr(o, "__dict__", {}).keys() != fields.keys():
+        return None
+    return [o.__dict__[name] for name in fields]
+
+
+def remade(kind: type, parts: list[Any]) -> Any:
+    """An object of a dataclass from its parts, whatever its constructor does beside."""
+    made: Any = object.__new__(kind)
+    made.__dict__.update(zip(made.__dataclass_fields__, parts, strict=True))
+    return made

@@ -33,7 +33,8 @@ class State:
             if t.requires_grad != required:
                 t.requires_grad_(required)
         for t, data, version in self.memory:
-            _look.write_memory(t, data, version)
+            if t._version != version or _look.read_memory(t) != data:  # what is unchanged may be read-only
+                _look.write_memory(t, data, version)
         for g, words in self.generators:
             g.set_state(words)
 

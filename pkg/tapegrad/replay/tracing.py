@@ -9,7 +9,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-__all__ = ["name_of", "names_of", "watched", "where"]
+__all__ = ["frames_of_library", "name_of", "names_of", "watched", "where"]
 
 PACKAGE = str(Path(__file__).resolve().parents[1])
 LIBRARY = tuple(
@@ -19,6 +19,14 @@ LIBRARY = tuple(
 
 def users(code: CodeType) -> bool:
     return not code.co_filename.startswith(LIBRARY)
+
+
+def frames_of_library() -> int:
+    """How many frames lie between the caller of this and the user's code, itself included."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame, count = frame.f_back, count + 1
+    return count - 1
 
 
 class Watch:

@@ -35,6 +35,13 @@ MOST_OPERANDS = 24
 
 def fuse_pointwise(program: Program) -> Program:
     """The program with chains of pointwise steps, and reductions of them, as one step each."""
+    try:
+        return _fused(program)
+    except RecursionError:  # hundreds of steps that each read the last one: formulas nest as deep
+        return program
+
+
+def _fused(program: Program) -> Program:
     pieces = [piece_of(step) for step in program.steps]
     if sum(p is not None for p in pieces) < 2:
         return program

@@ -86,8 +86,16 @@ def piece_of(step: Step) -> Piece | None:
     return None
 
 
+def _undefined(step: Step) -> bool:
+    """Whether numbers become integers that may not hold them: what comes out must not depend on other formulas."""
+    op = step.declaration
+    assert op is not None
+    whole = op.result is not None and not op.result.is_floating_point and op.name.startswith("to_")
+    return whole and DTYPES[step.dt].is_floating_point
+
+
 def _pointwise(step: Step) -> Piece | None:
-    if flat_accesses(step) is None:
+    if flat_accesses(step) is None or _undefined(step):
         return None
     formula = scalar(step.op, step.role, step.dt)
     n = step.frame[FRAME_N]

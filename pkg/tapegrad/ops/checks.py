@@ -1,0 +1,51 @@
+"""Checks of values by kernels: a compiled program makes them at each replay, where Python would have to look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._layout import FRAME_EXT, FRAME_IN
+from ..dtypes import float32 as T
+from ..dtypes import int64
+from ..native.symbols import pointer
+from .fold import plan_items
+from .registry import FLOATS, Given, Plan, structured
+from .shapes import numel
+
+__all__: list[str] = []
+
+OUTSIDE = 1
+
+
+def probabilities_kernel(f, lo, hi):
+    """words: elements. Nothing is computed: status OUTSIDE where one is not in [0, 1]."""
+    n = pointer(f[FRAME_EXT], int64)[0]
+    if lo == -1:
+        return plan_items(f, n, 32768, 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    outside = 0
+    for i in range(lo, hi):
+        outside += 0 if x[i] >= 0.0 and x[i] <= 1.0 else 1
+    return OUTSIDE if outside > 0 else 0
+
+
+_probabilities = structured(
+    "check_probabilities",
+    inputs=("x",),
+    rule=lambda x: Plan((0,), x.dtype, words=(numel(x.shape),)),
+    forward=probabilities_kernel,
+    dtypes=FLOATS,
+    errors={OUTSIDE: lambda *_: RuntimeError("all elements of input should be between 0 and 1")},
+    doc="Nothing; RuntimeError where an element of `x` is not in [0, 1].",
+    samples=[(Given([[0.0, 0.5], [1.0, 0.25]]),), (Given([]),), (Given(1.0),), (Given([0.5] * 70000),)],
+)
+
+
+def check_probabilities(x: Any) -> None:
+    """RuntimeError where an element is not in [0, 1].
+
+    >>> import tapegrad as torch
+    >>> from tapegrad.ops.checks import check_probabilities
+    >>> check_probabilities(torch.tensor([0.0, 0.5, 1.0]))
+    """
+    _probabilities(x)
