@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import types
 import warnings
@@ -308,3 +309,49 @@ def test_many_models_in_turn_are_recorded_as_long_as_they_are_replayed():
             step(torch.ones(2, 3))
     assert step.counters.eager == 0, step.counters
     assert step.counters.replayed == 50 * 58
+
+
+class Settings(dict):
+    scale = 2.0
+
+    def scaled(self, x):
+        return x * self.scale
+
+
+def test_methods_and_attributes_of_dictionaries(monkeypatch):
+    settings = Settings(a=1)
+    settings.offset = 1.0
+    f = recorded(torch.compile(lambda x: settings.scaled(x) + settings.offset), torch.ones(1))
+    settings.offset = 2.0
+    assert f(torch.ones(1)).item() == 4.0
+    monkeypatch.setattr(Settings, "scale", 5.0)
+    assert f(torch.ones(1)).item() == 7.0
+
+
+def test_caches_that_are_cleared():
+    made = []
+
+    @functools.lru_cache
+    def noise(n):
+        made.append(n)
+        return torch.full((n,), float(len(made)))
+
+    f = recorded(torch.compile(lambda x: x + noise(3)), torch.zeros(3), calls=6)
+    assert f.counters.replayed >= 1
+    noise.cache_clear()
+    assert f(torch.zeros(3)).tolist() == noise(3).tolist()
+
+
+def test_memory_that_numpy_shares_out():
+    data = np.arange(8, dtype=np.float32)
+    f = torch.compile(lambda x, y: x[3:].sum() * 100 + y.sum())
+    recorded(f, torch.from_numpy(data), torch.from_numpy(data[2:]))
+    assert f(torch.arange(8.0), torch.ones(6)).item() == 2506.0
+
+
+def test_signs_of_zeros_in_arguments():
+    f = torch.compile(lambda x, d, z: 1 / (x * next(iter(d))) + z.imag)
+    for key in (0.0, -0.0, 0.0):
+        for z in (0j, complex(0.0, -0.0)):
+            for _ in range(3):
+                assert str(f(torch.ones(1), {key: 1}, z).item()) == str((1 / (torch.ones(1) * key) + z.imag).item())

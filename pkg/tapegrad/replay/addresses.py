@@ -151,6 +151,7 @@ class Addresses:
         taken = owned | {_look.memory_of(t)[1] for t in self.arguments}
         if len({first for first, _, _ in entries}) < len(entries) or not held.isdisjoint(taken):
             raise Unfit("a gradient shares its memory with another tensor", lasting=True)
+        self._refuse_overlaps()
         lent: dict[int, list[tuple[int, int]]] = {}  # by where the memory starts: arguments and their first elements
         outside: dict[int, Tensor] = {}
         for i, t in enumerate(self.arguments):
@@ -186,6 +187,15 @@ class Addresses:
                 self._put(ARGUMENT, i, end - first, first, end)
         for first, end, i in entries:
             self._put(GRADIENT, i, end - first, first, end)
+
+    def _refuse_overlaps(self) -> None:
+        """Memory that NumPy shares out in overlapping pieces is nobody's in particular."""
+        tensors = (*self.known.values(), *self.arguments, *self.from_outside, *self.held.values())
+        end = -1
+        for start, nbytes in sorted({_look.memory_of(t)[1:3] for t in tensors}):
+            if start < end:
+                raise Unfit("tensors share parts of memory that NumPy gave them", lasting=True)
+            end = max(end, start + nbytes)
 
     def _put(self, kind: str, source: Any, nbytes: int, first: int, end: int) -> None:
         """Memory that was there before the function has this owner."""

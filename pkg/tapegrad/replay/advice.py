@@ -25,6 +25,7 @@ ADVICE = {
     "has hooks on its gradient": "change the gradient between backward() and step()",
     "a graph from before the": "make the graph inside, or pass what it starts from",
     "kept somewhere else than in its results": "return it",
+    "parts of memory that NumPy gave": "copy one of them",
     "a gradient shares its memory": "give each gradient memory of its own",
     "changed in place after it was taken": "take the view after the change",
     "of a tensor made inside the function is kept": "return it",

@@ -147,13 +147,13 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
         tensors.append(o)
         return (type(o), *_look.layout_of(o))
     if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
-        return type(o), repr(o) if isinstance(o, float) else o
+        return type(o), repr(o) if isinstance(o, (float, complex)) else o
     if isinstance(o, np.generic) and not o.dtype.hasobject:
         return type(o), str(o.dtype), o.tobytes()
     if type(o) in (tuple, list):
         return type(o), *[flatten(x, tensors, others) for x in o]
     if type(o) is dict:
-        return dict, *[(type(k), k, flatten(v, tensors, others)) for k, v in o.items()]
+        return dict, *[(type(k), repr(k) if type(k) is float else k, flatten(v, tensors, others)) for k, v in o.items()]
     parts = parts_of(o)
     if parts is not None:
         others.append(type(o))

@@ -41,8 +41,8 @@ def compile(
     cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
     to call) makes the function run eagerly in that state (in evaluation, say, and not in training), with one
     warning that names the line and says what to write instead. What cannot be seen (a time
-    that is read, a file that is written, something printed) happens while recording only: it is a constant of
-    the program.
+    that is read, a file that is written, something printed, what another thread does meanwhile) happens while
+    recording only: it is a constant of the program.
 
     `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
     instead of the warning. With `check`, every replay is compared with an eager run from the same state:

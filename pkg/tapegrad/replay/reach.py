@@ -31,6 +31,7 @@ COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
 WITHOUT_CALLS = frozenset(("abc", "builtins", "collections.abc", "enum", "typing"))  # modules of mere base classes
+CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque)
 LIBRARY = __name__.split(".")[0]
 
 
@@ -98,6 +99,8 @@ class Reach:
                 self._pending.extend(self._whole(inner, name))
             return
         self._pending.extend(self._into(o, name))
+        if isinstance(o, CONTAINERS) and not of_library_type(type(o)):  # attributes and methods of its own, too
+            self._pending.extend(self._object(o, name))
 
     def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
         kind = type(o)  # whatever its __class__ says
@@ -106,13 +109,13 @@ class Reach:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
-            return [(v, f"{name}[{shown(k)}]") for k, v in o.items() if not isinstance(v, PLAIN)]
+            return [(v, f"{name}[{shown(k)}]") for k, v in o.items() if type(v) not in PLAIN]
         if issubclass(kind, list):
             if len(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
-            return [(v, f"{name}[{i}]") for i, v in enumerate(o) if not isinstance(v, PLAIN)]
+            return [(v, f"{name}[{i}]") for i, v in enumerate(o) if type(v) not in PLAIN]
         if issubclass(kind, types.FunctionType):
             return self._function(o, name)
         if issubclass(kind, types.MethodType):
@@ -120,6 +123,9 @@ class Reach:
         if issubclass(kind, types.BuiltinFunctionType):
             owner = o.__self__
             return [] if owner is None or isinstance(owner, types.ModuleType) else [(owner, name)]
+        if kind is type(names_in):  # functools.lru_cache
+            self.contents.append((name, lambda: (o.cache_info().misses, o.cache_info().currsize)))
+            return [(o.__wrapped__, name)]
         if issubclass(kind, functools.partial):
             return [(o.func, name), (o.args, name), (o.keywords, name)]
         if issubclass(kind, (staticmethod, classmethod)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .._tensor import Tensor, put_gradient
 from . import _look
 
@@ -42,17 +44,27 @@ class State:
         """What can be seen, as bytes, for comparison."""
         gradients = [_look.gradient_of(t) for t in self.leaves]
         return {
-            "a tensor from outside": [_look.read_tensor(t) for t in self.tensors],
-            "a gradient": [None if g is None else _look.read_tensor(g) for g in gradients],
+            "a tensor from outside": [contents(t) for t in self.tensors],
+            "a gradient": [None if g is None else contents(g) for g in gradients],
             "a version": [t._version for t in self.tensors],
             "a random generator": [g.get_state().numpy().tobytes() for g, _ in self.generators],
         }
 
 
+def contents(t: Tensor) -> bytes:
+    """The numbers of a tensor. NaN is NaN: compilers choose its sign, which IEEE 754 leaves open."""
+    data = _look.read_tensor(t)
+    if not t.dtype.is_floating_point:
+        return data
+    numbers = np.frombuffer(data, t.dtype.numpy).copy()
+    numbers[np.isnan(numbers)] = np.nan
+    return numbers.tobytes()
+
+
 def form_and_contents(o: Any) -> Any:
     """A result as something to compare: layouts and bytes of its tensors."""
     if isinstance(o, Tensor):
-        return (*_look.layout_of(o), _look.read_tensor(o))
+        return (*_look.layout_of(o), contents(o))
     if isinstance(o, (tuple, list)):
         return [form_and_contents(x) for x in o]
     if isinstance(o, dict):
