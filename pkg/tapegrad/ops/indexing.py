@@ -37,8 +37,13 @@ _FLOATS = (float32, float64)
 _NUMBERS = (float32, float64, int64, int32, uint8)
 
 
+SELECTED = 255  # in the place of a dimension: index_select, whose error names none
+
+
 def _out_of_bounds(index: int, packed: int) -> Exception:
     size, dim = packed & ((1 << 48) - 1), packed >> 48
+    if dim == SELECTED:
+        return IndexError("index out of range in self")
     return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
@@ -315,12 +320,11 @@ def index_select(x: Any, dim: int, index: Any) -> Any:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     index = index.to(int64)
     index = index.masked_fill(index < 0, 2**62)  # they do not count from the end here
-    try:
-        if x.ndim == 0:
-            return take_rows(x.reshape(1), index.reshape(1)).reshape(())
-        return advanced_index(x, [(dim, index.reshape(index.numel()))])
-    except IndexError:
-        raise IndexError("index out of range in self") from None
+    if x.ndim == 0:
+        return take_rows(x.reshape(1), index.reshape(1), dim=SELECTED).reshape(())
+    y = take_rows(_as_rows(x, (dim,)), index.reshape(index.numel()), dim=SELECTED)
+    order = _result_order((dim,), 1, x.ndim)
+    return y if order == tuple(range(len(order))) else y.permute(*order)
 
 
 def _front(ndim: int, dims: Sequence[int]) -> tuple[int, ...]:
