@@ -75,6 +75,32 @@ def test_a_number_that_evaluation_changes_keeps_training_eager_too():
     assert t.counters.recorded < 60, t.counters
 
 
+def test_evaluation_is_replayed_after_training_that_cannot_be():
+    class Norm(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(3))
+
+        def forward(self, x):
+            if self.training:
+                self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+            return x - self.mean
+
+    m = torch.compile(Norm())
+
+    def run():
+        for k in range(300):
+            x = torch.full((2, 3), float(k))
+            m.train(k < 100)
+            assert torch.equal(m(x), x - m.mean)
+
+    with pytest.warns(UserWarning, match="mean is changed inside .*in forward") as caught:
+        run()
+    assert len(caught) == 1
+    assert m.counters.recorded < 30, m.counters
+    assert m.counters.replayed > 100, m.counters
+
+
 def test_a_switch_that_reads_a_value():
     switch = {"verbose": True}
 

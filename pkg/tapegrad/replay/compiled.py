@@ -120,7 +120,7 @@ class CompiledFunction(Caller):
                 self._remember(entry, fast)
                 return result
             reason = "a tensor from outside changed"
-        why = signature.eager
+        why = signature.waiting()
         if why is None:
             why = next((why for guards, why in signature.given_up if guards.difference() is None), None)
         if why is not None:
@@ -291,7 +291,7 @@ class CompiledFunction(Caller):
                 signature.unfit_recordings += 1
                 signature.unpaid -= 1
                 if found.lasting or signature.failures >= MOST_FAILURES or signature.unfit_recordings >= MOST_UNFIT:
-                    if found.line is None and found.state is not None:
+                    if found.line is None and found.state is not None and found.why not in self._warned:
                         signature.unfit = found
                     else:
                         self._give_up(signature, found.why, found.line, guards)

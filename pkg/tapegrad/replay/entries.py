@@ -22,7 +22,8 @@ __all__ = [
 
 
 WORTH = 16  # replays that make up for a recording
-MOST_GIVEN_UP = 4  # states in which code cannot be replayed, until it is given up in all others too
+MOST_GIVEN_UP = 4  # states in which code cannot be replayed, until no others are tried for a while
+FIRST_PAUSE = 32  # calls
 
 
 class Counters:
@@ -112,6 +113,9 @@ class Signature:
         self.unfit_recordings = 0
         self.given_up: list[tuple[Guards, str]] = []  # where code cannot be replayed, and why
         self.eager: str | None = None  # why there are to be no more programs than there are
+        self.wait = 0  # calls that are not recorded
+        self.pause = FIRST_PAUSE
+        self.waits_for = ""
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
         self.watched = 0  # calls that were
 
@@ -123,13 +127,25 @@ class Signature:
         self.recordings += 1
 
     def give_up(self, why: str, guards: Guards | None) -> None:
-        """No more recordings where these guards hold, or (None, or after several such) wherever there is no program."""
+        """No more recordings where these guards hold, or (None) wherever there is no program.
+
+        After several such states there are none for a while, which is longer each time.
+        """
         if guards is not None:
             self.given_up.append((guards, why))
-        if guards is None or len(self.given_up) >= MOST_GIVEN_UP:
+        if guards is None:
             self.eager = why
+        if guards is None or len(self.given_up) >= MOST_GIVEN_UP:
+            self.waits_for, self.wait, self.pause = why, self.pause, 4 * self.pause
             self.pending.clear()
             self.given_up.clear()
+
+    def waiting(self) -> str | None:
+        """Why this call, for which there is no program, is not recorded either."""
+        if self.eager is None and self.wait > 0:
+            self.wait -= 1
+            return self.waits_for
+        return self.eager
 
 
 def note_cells(program: Program, guards: Guards) -> None:
