@@ -355,3 +355,12 @@ def test_signs_of_zeros_in_arguments():
         for z in (0j, complex(0.0, -0.0)):
             for _ in range(3):
                 assert str(f(torch.ones(1), {key: 1}, z).item()) == str((1 / (torch.ones(1) * key) + z.imag).item())
+
+
+def test_attributes_of_tensors():
+    for w in (torch.ones(1), torch.nn.Parameter(torch.ones(1))):
+        w.scale, w.mask = 2.0, torch.ones(1)
+        f = recorded(torch.compile(lambda x, w=w: x * w.detach() * w.scale * w.mask), torch.ones(1))
+        assert f.counters.replayed == 2
+        w.scale, w.mask = 3.0, torch.full((1,), 5.0)
+        assert f(torch.ones(1)).item() == 15.0

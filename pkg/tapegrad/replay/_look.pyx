@@ -49,6 +49,11 @@ def layout_of(Tensor t not None):
             bool(t.requires_grad), bool(t.is_leaf), bool(t.inference))
 
 
+def attributes_of(Tensor t not None):
+    """The attributes that users have given the tensor, or None."""
+    return t.attributes if t.attributes is not None else getattr(t, "__dict__", None)
+
+
 def is_multi_view(Tensor t not None):
     """Whether the tensor is one of several views that were made together."""
     return bool(t.multi_view)

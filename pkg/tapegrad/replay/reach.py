@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._tensor import Tensor
+from . import _look
 from ._guards import View
 from .code_names import names_in
 from .contents import state_of
@@ -94,8 +95,8 @@ class Reach:
             return
         if isinstance(o, Tensor):
             self.tensors[id(o)] = (o, name)
-            inner = getattr(o, "__dict__", None)
-            if inner:  # attributes that users have given it
+            inner = _look.attributes_of(o)
+            if inner:
                 self._pending.extend(self._whole(inner, name))
             return
         self._pending.extend(self._into(o, name))
