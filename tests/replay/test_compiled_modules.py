@@ -119,7 +119,7 @@ def test_methods_that_are_not_called_are_not_guarded():
 
 @pytest.mark.torch
 def test_attributes_as_in_pytorch():
-    import torch as reference
+    reference = pytest.importorskip("torch", reason="PyTorch is not installed")
 
     def run(torch, compile):
         class Net(torch.nn.Module):
