@@ -364,3 +364,18 @@ def test_attributes_of_tensors():
         assert f.counters.replayed == 2
         w.scale, w.mask = 3.0, torch.full((1,), 5.0)
         assert f(torch.ones(1)).item() == 15.0
+
+
+def test_looking_at_a_tensor_where_an_argument_is_reached_in_another_way_too():
+    w = torch.ones(1, requires_grad=True)
+    data = [torch.ones(2)]
+
+    def f(x):
+        x.add_(1)
+        return x * (2 if w.requires_grad else 3) + data[0]
+
+    g = recorded(torch.compile(f), data[0])
+    assert g.counters.replayed == 2
+    w.requires_grad_(False)
+    data[0].fill_(1)
+    assert g(data[0]).tolist() == [8.0, 8.0]

@@ -14,7 +14,8 @@ from .planning import MemoryPlan
 
 __all__ = ["CompiledModule", "compile"]
 
-OWN = frozenset(("_forward_hooks", "_forward_pre_hooks", "_hooked"))  # attributes that a compiled module has itself
+# Attributes that a compiled module has itself; all others are its module's.
+OWN = frozenset(("_forward_hooks", "_forward_pre_hooks", "_hooked", "training"))
 
 
 def compile(
@@ -127,7 +128,7 @@ class CompiledModule(Module):
             return getattr(super().__getattr__("_orig_mod"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in OWN or name == "training":
+        if name in OWN:
             object.__setattr__(self, name, value)
         else:
             setattr(self._orig_mod, name, value)

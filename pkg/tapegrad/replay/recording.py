@@ -68,7 +68,9 @@ class Reader(ResultReader):
         steps = self._steps()
         if self.doubtful and self._writes_doubtful(steps):
             known = self.known.values()
-            return Reader(capture, self.arguments, known, self.result, True, self.objects, self.containers).read()
+            again = Reader(capture, self.arguments, known, self.result, True, self.objects, self.containers)
+            again.guarded.update(self.guarded)
+            return again.read()
         self._check_options(steps)
         effects = self._effects(steps)
         program = Program(self.buffers, steps, set(), effects)
