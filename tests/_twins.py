@@ -32,6 +32,7 @@ def picture(o: Any, seen: dict[int, int] | None = None) -> Any:
         return (
             type(o).__name__, str(o.dtype), tuple(o.shape), o.stride(), o.requires_grad, o.is_leaf, o._version,
             type(o.grad_fn).__name__, o.is_inference(), o.detach().numpy().tobytes(), picture(grad, seen),
+            picture(o._base, seen),
         )  # fmt: skip
     if id(o) in seen:
         return "again", seen[id(o)]

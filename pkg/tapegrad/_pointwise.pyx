@@ -373,10 +373,10 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
             out.rec = i
             out.requires = True
         else:
-            out.st.version += 1
+            _capture.changed(out.st)
             rebase(out, i)
     elif inplace is not None:
-        out.st.version += 1
+        _capture.changed(out.st)
         if grad_mode() and needs_grad(out):
             forget(out)
     return out

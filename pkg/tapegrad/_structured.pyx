@@ -391,7 +391,7 @@ def run_kernel(int64_t op, int dt, Tensor out not None, tuple inputs=(), words=(
     address = kernel_of(op, OP_FORWARD + dt, 0, 0, dt)
     if _capture.listening():
         tell(op, dt, inputs, out, None, address, f, NULL if ext_address != 0 else local, len(words), params, False)
-    out.st.version += 1
+    _capture.changed(out.st)
     if serial:
         status = (<kernel_t><uintptr_t>address)(f, 0, out.numel_)
     else:
@@ -461,7 +461,7 @@ def multi_tensor_update(int64_t op, tuple columns, tuple params, tuple writes, b
             if writes[c]:
                 column = columns[c]
                 for i in range(n):
-                    (<Tensor>column[i]).st.version += 1
+                    _capture.changed((<Tensor>column[i]).st)
         status = execute(f, address, KIND_STRUCTURED, n)
         if status != 0:
             raise_kernel_error(op, status, f)

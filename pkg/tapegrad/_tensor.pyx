@@ -192,6 +192,8 @@ cdef Tensor tensor_over(Storage* st, char* data, int dt, int ndim, const int64_t
     storage_retain(st)
     t.data_ = data
     t.inference = tg_inference
+    if _capture.listening():
+        _capture.note_view(t)
     return t
 
 
@@ -682,6 +684,8 @@ cdef class Tensor:
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
                 )
             self.requires = True
+            if _capture.listening():
+                _capture.note_required(self)
             if self.rec >= 0:
                 record(self.rec)[REC_FLAGS] |= FLAG_REQUIRES
         else:
@@ -1138,7 +1142,7 @@ def wrap_dim(dim, int ndim):
 cdef object grad_of(int64_t i):
     cdef int64_t* r = record(i)
     if _capture.listening():
-        _capture.note_gradient(i, public_grad(r), True, NULL)
+        _capture.note_gradient(i, public_grad(r), True, NULL, NULL)
     return public_grad(r)
 
 
@@ -1155,8 +1159,13 @@ cdef int set_grad(int64_t i, object value) except -1:
     """Puts the public gradient of a record."""
     cdef int64_t* r = record(i)
     cdef PyObject* old = <PyObject*><uintptr_t>record_obj(r)
+    cdef Tensor t
     if _capture.listening():
-        _capture.note_gradient(i, public_grad(r), False, NULL if value is None else (<Tensor>value).st)
+        if value is None:
+            _capture.note_gradient(i, public_grad(r), False, NULL, NULL)
+        else:
+            t = <Tensor>value
+            _capture.note_gradient(i, public_grad(r), False, t.st, t.data_ if t.contig else NULL)
     if old != NULL and not isinstance(<object>old, Tensor):
         (<Hooks><object>old).grad = value
         return 0

@@ -10,6 +10,7 @@ import os
 import time
 import warnings
 from collections import Counter
+from itertools import chain
 from types import SimpleNamespace as namespace
 
 import pytest
@@ -120,6 +121,17 @@ def instruction(w, code, values, given):
             lambda: flat_a[flat_a.argmax()[None]],
             lambda: torch.zeros(3).scatter_add(0, torch.tensor([2, 0]), flat_a[torch.tensor([0, 0])]),
         ][which % 7]()  # fmt: skip
+    if kind == "lookup":  # in a call of the event "wrong" it fails, and nothing after it may have happened
+        flat_a = a.reshape(-1)
+        if not len(flat_a):
+            return flat_a
+        return [
+            lambda: flat_a[w.places], lambda: flat_a.index_select(0, w.places), lambda: flat_a.gather(0, w.places),
+            lambda: F.embedding(w.places, flat_a[:, None]), lambda: F.nll_loss(flat_a[None, :1], w.places[:1]),
+        ][which % 5]()  # fmt: skip
+    if kind == "forget":  # what gradients there are, in the middle
+        w.optimizer.zero_grad(set_to_none=bool(which % 3))
+        return a * 2
     if kind == "inplace":
         target = a.clone() if which % 3 else a * 1
         if which % 2 and target.ndim and len(target):
@@ -228,7 +240,7 @@ def make(program):
         ][program.optimizer % 5]()  # fmt: skip
         w = world(
             layers=layers, optimizer=optimizer, state=[torch.zeros(3), torch.ones(2, 2)[1]],
-            generator=torch.Generator().manual_seed(3),
+            generator=torch.Generator().manual_seed(3), places=torch.zeros(2, dtype=torch.int64),
         )  # fmt: skip
         w.step = step_of(w, program)
         return w
@@ -238,10 +250,16 @@ def make(program):
 
 KINDS = (
     ["unary", "binary"] * 4 + ["reduce", "view", "linear"] * 3 + ["join", "matmul", "index", "inplace", "random"] * 2
-    + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative", "read"]
+    + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative", "read", "backward", "forget"]
+    + ["lookup"] * 3
 )  # fmt: skip
 number = st.integers(0, 40)
-codes = st.lists(st.tuples(st.sampled_from(KINDS), number, number, number), min_size=0, max_size=12)
+any_code = st.tuples(st.sampled_from(KINDS), number, number, number)
+some_codes = st.lists(any_code, min_size=0, max_size=12)
+few_codes = st.lists(any_code, min_size=0, max_size=3)
+lookup = st.tuples(st.just("lookup"), number, number, number)
+broken = st.tuples(few_codes, st.just([("backward", 0, 4, 0)]), few_codes, lookup.map(lambda c: [c]), few_codes)
+codes = st.one_of(some_codes, some_codes, some_codes, broken.map(lambda parts: list(chain(*parts))))
 programs = st.builds(
     namespace, codes=codes, zero=st.sampled_from(["before", "after", "never"]), to_none=st.booleans(),
     last=st.integers(1, 4), backward=st.sampled_from([0, 1, 1, 1, 2]), clip=st.integers(0, 2), update=st.booleans(),
@@ -251,7 +269,7 @@ EVENTS = ["same"] * 8 + [
     "rows", "rows", "lr", "lr", "eager", "clear", "clear", "seed", "mode", "strided", "state", "parameter",
     "history", "leaf",
     "outside", "nograd", "one", "reload", "freeze", "alias", "own", "grown", "option", "inference", "momentum",
-    "tensor", "tensor",
+    "tensor", "tensor", "wrong", "wrong", "wrong",
 ]  # fmt: skip
 events = st.lists(st.tuples(st.sampled_from(EVENTS), number), min_size=4, max_size=14)
 
@@ -291,6 +309,10 @@ def happen(twins, event, k, rows):
                 and w.optimizer.param_groups[0].update(momentum=0.1 * (k % 3), nesterov=False)
             )
         )
+    elif event == "wrong":
+        for _ in range(3):  # mostly it is a replay that fails then
+            twins.call(x, y)
+        change(lambda w: w.places.fill_(1000 + k))
     elif event == "eager":
         options["eagerly"] = True
     elif event == "clear":
@@ -355,6 +377,8 @@ def happen(twins, event, k, rows):
     )
     with context:
         twins.call(x, y, outside=outside, **options)
+    if event == "wrong":
+        change(lambda w: w.places.zero_())
 
 
 TALLY = {"calls": 0, "replayed": 0, "programs": 0, "errors": 0}

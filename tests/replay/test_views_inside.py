@@ -48,3 +48,41 @@ def test_a_view_of_a_parameter_replays(name, keeps_graph):
     assert run.counters.replayed >= 3
     assert losses == replayed
     np.testing.assert_array_equal(weights, again)
+
+
+def test_a_view_of_an_argument_is_a_view_of_what_the_argument_is_a_view_of():
+    """Not of memory around it as it was at the recording: other arguments have none there."""
+    f = torch.compile(lambda x: (x * 2, x.t()))
+    for k in range(4):
+        whole = torch.full((5, 4), float(k))
+        assert f(whole[3:])[1]._base is whole
+    alone = torch.ones(2, 4)
+    assert f(alone)[1]._base is alone
+    other = torch.ones(9, 4)
+    assert f(other[2:4])[1]._base is other
+    assert f.counters.replayed == 4
+
+
+def test_a_view_of_a_known_view_has_its_base():
+    whole = torch.rand(5, 4)
+    part = whole[2:]
+    f = torch.compile(lambda: (part * 2, part.t()))
+    for _ in range(4):
+        assert f()[1]._base is whole
+    assert f.counters.replayed == 2
+
+
+def test_a_detached_parameter_is_a_new_tensor_at_each_replay():
+    w = torch.ones(3, requires_grad=True)
+
+    def f(x):
+        y = w.detach()
+        return (y * x).sum(), y, w.detach()[1:]
+
+    compiled = torch.compile(f, fullgraph=True)
+    kept = [compiled(torch.ones(3)) for _ in range(5)]
+    assert compiled.counters.replayed == 3
+    assert len({id(y) for _, y, _ in kept}) == 5
+    kept[-1][1].zero_()
+    assert w.tolist() == [0.0, 0.0, 0.0]
+    assert kept[-1][1]._version == w._version

@@ -395,7 +395,7 @@ cdef int accumulate(int64_t i, Storage* g) except -1:
             _capture.note_outside(there, there.st)
             _capture.log_kernel(add_op, 0, LAYOUT_FLAT, there.dt, address, n, f, (<int64_t>3) << FRAME_IN,
                                 (<int64_t>1) << FRAME_OUT, NULL, 0, NULL, 0, NULL, 0)
-        there.st.version += 1
+        _capture.changed(there.st)
         return 0
     with accumulation:                  # a strided addition may let go of the GIL
         add_into(there, gradient_tensor(i, g))

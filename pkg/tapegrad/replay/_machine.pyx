@@ -15,7 +15,7 @@ from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.replay._look cimport gradient_at, has_hooks
-from tapegrad.replay._plans cimport Argument, Guarded, Rebuild, Same, Stamp, TensorPlan
+from tapegrad.replay._plans cimport Argument, Guarded, Rebuild, Root, Same, Stamp, TensorPlan
 from tapegrad.tape._copies cimport record_copy_in
 from tapegrad.tape._execute cimport blas_table, n_threads, run_chunks, run_on_threads
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
@@ -369,8 +369,12 @@ cdef class Machine:
         for place, leaf, state in self.events:
             if place <= i:
                 states[leaf] = state
+        for argument in self.turned_on:
+            if -1 - argument not in states:
+                (<Tensor>arguments[argument]).requires_grad_(False)
         for leaf, state in states.items():
-            self.put_gradient(self.leaf(leaf, arguments), state, arguments, None)
+            if leaf >= 0:
+                self.put_gradient(self.leaf(leaf, arguments), state, arguments, None)
         self.fail(i, self.code[i * I_WORDS + I_STATUS], f[FRAME_ERROR], f[FRAME_ERROR + 1])
         raise RuntimeError("a compiled program failed")
 
@@ -430,8 +434,10 @@ cdef class Machine:
         if p.view_of is not None:
             if isinstance(p.view_of, TensorPlan):
                 over = self.make(<TensorPlan>p.view_of, arguments, records)
-            elif isinstance(p.view_of, Argument):
-                over = <Tensor>arguments[(<Argument>p.view_of).number]
+            elif isinstance(p.view_of, Root):
+                over = <Tensor>arguments[(<Root>p.view_of).number]
+                if over.base is not None:
+                    over = over.base
             else:
                 over = <Tensor>p.view_of
             t.base = over

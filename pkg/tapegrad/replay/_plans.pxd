@@ -7,6 +7,9 @@ from tapegrad.tape._storage cimport Storage
 cdef class Argument:
     cdef readonly int64_t number
 
+cdef class Root:
+    cdef readonly int64_t number
+
 cdef class Same:
     cdef readonly object object
 

@@ -7,6 +7,10 @@ class Argument:
     number: int
     def __init__(self, number: int) -> None: ...
 
+class Root:
+    number: int
+    def __init__(self, number: int) -> None: ...
+
 class Same:
     object: Any
     def __init__(self, object: Any) -> None: ...

@@ -17,6 +17,13 @@ cdef class Argument:
         self.number = number
 
 
+cdef class Root:
+    """What views of tensor argument `number` are views of: itself, or what it is a view of."""
+
+    def __init__(self, number):
+        self.number = number
+
+
 cdef class Same:
     """In a result: this very object, from outside."""
 

@@ -105,7 +105,7 @@ class Addresses:
                 without[rec] = t
             gradients.setdefault(rec, (read, False, None))
             if not read:
-                puts.append((at, rec, 0))
+                puts.append((at, rec, 0, 0))
         gradients = {**gradients, **{k: v for k, v in self.capture.gradients.items() if k not in gradients}}
         self.gradient_puts = sorted(puts, key=lambda put: put[0])
         owners: dict[int, Tensor] = dict(without)

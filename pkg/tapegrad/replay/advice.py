@@ -26,6 +26,8 @@ ADVICE = {
     "a graph from before the": "make the graph inside, or pass what it starts from",
     "kept somewhere else than in its results": "return it",
     "parts of memory that NumPy gave": "copy one of them",
+    "returns memory around an argument's": "pass the whole tensor",
+    "is not new is put where": "put it before the lines that may fail, or behind them",
     "a gradient shares its memory": "give each gradient memory of its own",
     "changed in place after it was taken": "take the view after the change",
     "of a tensor made inside the function is kept": "return it",

@@ -55,7 +55,7 @@ class Made(NamedTuple):
     inference: bool
     multi: bool  # one of several views made together
     over: Any
-    base: Any  # of a view: the tensor, Argument or Made that it is a view of, where the caller has it
+    base: Any  # of a view: the tensor, Root or Made that it is a view of, where the caller has it
 
 
 class Record(NamedTuple):
@@ -69,7 +69,11 @@ class Record(NamedTuple):
 
 @dataclass
 class Effects:
-    """All of it. `exits` per leaf: None as it was, False None, or Made; `events` order them by step."""
+    """All of it. `exits` per leaf: None as it was, False None, or Made.
+
+    `events` tell what has become of gradients before a step that fails: (the first step that sees it, leaf, False or
+    Made), or (step, -1 - argument, True) where an argument begins to require gradients.
+    """
 
     leaves: list[Leaf]
     exits: list[Any]
@@ -78,7 +82,7 @@ class Effects:
     records: list[Record]
     guarded: list[Any]
     versions: list[tuple[Any, int, tuple[int, ...]]]  # what, how often, by the steps at which places
-    fresh_versions: dict[int, int]
+    fresh_versions: dict[int, tuple[int, tuple[int, ...]]]  # by buffer
     fixed_arguments: frozenset[int]
     generators: list[Any] = field(default_factory=list)
     options: tuple[Any, ...] = ()  # tensors among optimizers' options, whose values the cells hold

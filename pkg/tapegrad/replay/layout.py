@@ -108,7 +108,9 @@ def lay_out(program: Program) -> Any:
     pool_words: list[tuple[int, int, int]] = []  # (instruction, frame word, pool offset)
     cells: list[Cells] = []
     touched = set().union(*(s.touched_buffers for s in program.steps)) | {
-        m.buffer for m in (*made_of(program.effects.result), *made_of(program.effects.exits)) if m.buffer >= 0
+        m.buffer
+        for m in made_of((program.effects.result, program.effects.exits, program.effects.events))
+        if m.buffer >= 0
     }
     touched |= {s[1].buffer for r in program.effects.records for s in r.saved if s[1] is not None}
     base_of: dict[int, int] = {}
@@ -129,11 +131,11 @@ def lay_out(program: Program) -> Any:
             base_of[b.number] = len(bases)
             number = b.source if b.kind != FRESH else 0
             if b.kind == FRESH:
-                count = program.effects.fresh_versions.get(b.number, 0)
+                count, at = program.effects.fresh_versions.get(b.number, (0, ()))
             else:
-                count = versions.get((b.kind, b.source), 0)
+                count, at = versions.get((b.kind, b.source), 0), changed_at.get((b.kind, b.source), ())
             bases.append((SOURCES[b.kind], number, b.nbytes, b.number in written, count))
-            places.append(changed_at.get((b.kind, b.source), ()) if b.kind != FRESH else ())
+            places.append(at)
     for argument in needed_arguments(program):
         if not any(s == B_ARGUMENT and n == argument for s, n, *_ in bases):
             bases.append((B_ARGUMENT, argument, 0, 0, versions.get((ARGUMENT, argument), 0)))
@@ -248,7 +250,7 @@ def dropped(program: Program) -> tuple[int, ...]:
     if sum(b.nbytes for b in program.buffers.values() if b.kind == FRESH) < WORTH_DROPPING:
         return ()
     read = {b.source for n in program.lifetimes() if (b := program.buffers[n]).kind == GRADIENT}
-    fails = next((i for i, s in enumerate(program.steps) if s.declaration and s.declaration.errors), len(program.steps))
+    fails = next((i for i, step in enumerate(program.steps) if step.can_fail), len(program.steps))
     first: dict[int, tuple[int, int]] = {}
     for at, leaf, storage in program.effects.events:
         first.setdefault(leaf, (at, storage))
@@ -304,19 +306,10 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
     machine.leaves = tuple(leaf.tensor for leaf in effects.leaves)
     machine.entry = tuple(leaf.entry for leaf in effects.leaves)
     machine.exit = exits
-    by_storage = {b.storage: b.number for b in program.buffers.values() if b.kind == FRESH}
-    events = []
-    for at, leaf, storage in effects.events:
-        if not storage:
-            events.append((at, leaf, False))
-            continue
-        put = effects.exits[leaf]
-        if storage in by_storage and isinstance(put, Made) and put.buffer == by_storage[storage]:
-            events.append((at, leaf, exits[leaf]))
     machine.fixed = effects.fixed
     machine.relations = effects.relations
     machine.turned_on = effects.turned_on
-    machine.events = tuple(events)
+    machine.events = tuple([(at, leaf, plan(what)) for at, leaf, what in effects.events])
     machine.dropped = dropped(program)
     machine.bumps = tuple(outside_bumps)
     machine.result = plan(effects.result)

@@ -120,6 +120,11 @@ class Step:
         return f"{name}.d{inputs[self.role - 1] if self.role - 1 < len(inputs) else self.role - 1}"
 
     @property
+    def can_fail(self) -> bool:
+        """Whether the kernel may end in an error (an index out of range)."""
+        return self.op >= 0 and bool(OPS[self.op].errors)
+
+    @property
     def pointwise(self) -> bool:
         return self.op >= 0 and OPS[self.op].kind == KIND_POINTWISE
 

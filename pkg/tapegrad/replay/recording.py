@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import operator
 from collections import Counter
 from collections.abc import Set
 from functools import partial
@@ -16,7 +18,7 @@ from .._tensor import Tensor
 from . import _look
 from ._places import Places
 from .addresses import Unfit
-from .effects import Effects
+from .effects import Effects, Made
 from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 from .results import ResultReader, tensors_of
 
@@ -113,15 +115,16 @@ class Reader(ResultReader):
         self._stamp(list(seen.values()), expected)
         self._check_escapes(alive, expected)
         gradients = [e if e is None or e is False else self._made(e) for e in exits]
+        events = self._events(steps, gradients)
         return Effects(
             leaves=self.leaves,
             exits=gradients,
-            events=self._events(),
+            events=events,
             result=self._template(self.result),
             records=self.records,
             guarded=list(self.guarded.values()),
-            versions=self._versions(steps),
-            fresh_versions={b.number: alive[b.storage][1] for b in self.buffers.values() if b.kind == FRESH},
+            versions=self._versions(),
+            fresh_versions=self._fresh_versions(alive),
             fixed_arguments=frozenset(self.fixed_arguments),
             doubtful=tuple((i, self.arguments[i]) for i in self.doubtful),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
@@ -156,27 +159,63 @@ class Reader(ResultReader):
                 if b.kind in (ARGUMENT, OUTSIDE) and _look.memory_of(owner)[1] in wanted:
                     raise Unfit("a tensor among an optimizer's options is changed inside", step.line, lasting=True)
 
-    def _events(self) -> list[tuple[int, int, Any]]:
+    def _events(self, steps: list[Step], exits: list[Any]) -> list[tuple[int, int, Any]]:
         """What gradients became, by step, for programs that end in an error."""
-        events = []
-        for at, rec, storage in self.gradient_puts:
-            if rec in self.leaf_of:
-                number = self.capture.living.get(storage, -1) if storage else 0
-                if number > 0 and self.capture.made[number - 1][0] > at:
-                    number = -1  # another one had this place then
-                events.append((self.position[at], self.leaf_of[rec], number))
-        return events
+        puts = [put for put in self.gradient_puts if put[1] in self.leaf_of]
+        fails = [n for n, step in enumerate(steps) if step.can_fail]
+        events: list[tuple[int, int, Any]] = []
+        for n, (at, rec, storage, first) in enumerate(puts):
+            leaf, place = self.leaf_of[rec], self.position[at]
+            until = next((self.position[put[0]] for put in puts[n + 1 :] if put[1] == rec), len(steps))
+            if not storage:
+                events.append((place, leaf, False))
+            elif any(place <= i < until for i in fails):
+                events.append((place, leaf, self._gradient_then(at, leaf, storage, first, exits)))
+        return events + self._required()
 
-    def _versions(self, steps: list[Step]) -> list[tuple[Any, int, tuple[int, ...]]]:
-        """(tensor, argument's number or leaf, how often it was changed, and by which steps)."""
-        changed: dict[int, list[int]] = {}  # by buffer
-        for step in steps:
-            for number in step.written_buffers:
-                changed.setdefault(number, []).append(step.at)
-        writers: dict[tuple[str, Any], list[int]] = {}
-        for number, at in changed.items():
-            b = self.buffers[number]
-            writers[b.kind, _look.memory_of(b.source)[1] if b.kind == OUTSIDE else b.source] = at
+    def _gradient_then(self, at: int, leaf: int, storage: int, first: int, exits: list[Any]) -> Made:
+        """The gradient that a leaf got at this place of the log, if the run ends before it gets another one."""
+        made = self.capture.made
+        number = next((n for n in range(len(made), 0, -1) if made[n - 1][1] == storage and made[n - 1][0] <= at), 0)
+        buffer = next((b for b in self.buffers.values() if number and b.storage == number), None)
+        put = exits[leaf]
+        if isinstance(put, Made) and buffer is not None and put.buffer == buffer.number:
+            return put
+        if buffer is None or not first:
+            raise Unfit("a gradient that is not new is put where a later line may fail", lasting=True)
+        buffer.kind = FRESH  # somebody may see it, though it is gone at the end
+        dt, shape, _, _, _, _ = _look.layout_of(self.leaves[leaf].owner(self.arguments))
+        strides = tuple(itertools.accumulate(shape[:0:-1], operator.mul, initial=1))[::-1] if shape else ()
+        return Made(buffer.number, first - made[number - 1][2], dt, shape, strides, -1, False, False, False, None, None)
+
+    def _required(self) -> list[tuple[int, int, Any]]:
+        """Where arguments, counted -1, -2, ..., begin to require gradients."""
+        numbers = {id(a): -1 - i for i, a in enumerate(self.arguments)}
+        return [(self.position[at], numbers[t], True) for at, t in self.capture.required if t in numbers]
+
+    def _fresh_versions(self, alive: dict[int, Any]) -> dict[int, tuple[int, tuple[int, ...]]]:
+        """By buffer: how often what was made inside is changed in place, and behind which steps."""
+        capture = self.capture
+        changed: dict[int, list[int]] = {}  # by number
+        now: dict[int, int] = {}  # whose storage it is at a place of the log
+        there = 0
+        for at, storage in capture.changes:
+            while there < len(capture.made) and capture.made[there][0] < at:
+                there += 1
+                now[capture.made[there - 1][1]] = there
+            changed.setdefault(now.get(storage, 0), []).append(self.position[at] - 1)
+        found = {}
+        for b in self.buffers.values():
+            if b.kind == FRESH:
+                places = tuple(changed.get(b.storage, ()))
+                found[b.number] = (alive[b.storage][1] if b.storage in alive else len(places), places)
+        return found
+
+    def _versions(self) -> list[tuple[Any, int, tuple[int, ...]]]:
+        """(tensor, argument's number or leaf, how often it was changed, and behind which steps)."""
+        changed: dict[int, list[int]] = {}  # by storage
+        for at, storage in self.capture.changes:
+            changed.setdefault(storage, []).append(self.position[at] - 1)
         places: dict[int, Any] = {}  # of storages that are not named by their tensor
         for i, gradient in self.held.items():
             places[_look.memory_of(gradient)[0]] = (GRADIENT, i)
@@ -186,13 +225,11 @@ class Reader(ResultReader):
         found = []
         seen = set()
         for t in self.from_outside:
-            storage, start, _, _, _ = _look.memory_of(t)
+            storage = _look.memory_of(t)[0]
             if storage in seen:
                 continue
             seen.add(storage)
             bumps = _look.storage_words(storage)[1] - self.capture.versions[storage]
             if bumps:
-                where = places.get(storage, t)
-                at = writers.get((OUTSIDE, start) if where is t else where, [])
-                found.append((where, bumps, tuple(at)))
+                found.append((places.get(storage, t), bumps, tuple(changed.get(storage, ()))))
         return found

@@ -49,8 +49,9 @@ class ResultReader(StepReader):
             for i, a in enumerate(self.arguments):
                 if result is a:
                     return _plans.Argument(i)
-            guarded = id(result) in self.guarded and _look.memory_of(result)[1] not in self.living
-            if id(result) in self.known or guarded:
+            if self._from_before(result) and (
+                id(result) in self.known or _look.memory_of(result)[1] not in self.living
+            ):
                 return result
             return self._made(result)
         if isinstance(result, (*PLAIN, dtype)):
@@ -77,6 +78,10 @@ class ResultReader(StepReader):
             return _plans.Rebuild(type(result), make, [self._template(p) for p in inside])
         raise Unfit(f"the function returns an object of type {type(result).__name__}", lasting=True)
 
+    def _from_before(self, t: Tensor) -> bool:
+        """Whether this very tensor was there before the function."""
+        return id(t) in self.known or (id(t) in self.guarded and id(t) not in self.capture.views)
+
     def _made(self, t: Tensor) -> Made:
         """A tensor to make anew at each run: the same object wherever it is met."""
         found = self.made_of.get(id(t))
@@ -88,25 +93,28 @@ class ResultReader(StepReader):
         dt, shape, strides, requires, leaf, inference = _look.layout_of(t)
         if type(t) is not Tensor:
             raise Unfit(f"the function makes a {type(t).__name__} that outlives it")
-        storage, start, _, first, _ = _look.memory_of(t)
+        storage, start, _, first, end = _look.memory_of(t)
         if storage in self.capture.shared:
             raise Unfit("what .data gave is returned or kept")
         stamp = -1
         if requires and not leaf:
             stamp = self.stamp_of[_look.record_of(t)]
-        buffer, offset, over = self._place(start, first)
+        buffer, offset, over = self._place(start, first, end)
         multi = _look.is_multi_view(t)
         return Made(buffer, offset, dt, shape, strides, stamp, requires, inference, multi, over, self._base_of(t))
 
-    def _place(self, start: int, first: int) -> tuple[int, int, Any]:
+    def _place(self, start: int, first: int, end: int) -> tuple[int, int, Any]:
         """Where the memory of a tensor to make is: a buffer, or -1, with an offset, and the tensor that has it."""
         if start in self.living:
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
             return operand.buffer, first - start, None
         for i, a in enumerate(self.arguments):
-            if _look.memory_of(a)[1] == start:
-                return -1, first - _look.memory_of(a)[3], _plans.Argument(i)
+            _, there, _, begin, stop = _look.memory_of(a)
+            if there == start:
+                if first < begin or end > stop:  # another argument's memory may end sooner
+                    raise Unfit("the function returns memory around an argument's", lasting=True)
+                return -1, first - begin, _plans.Argument(i)
         for owner in (*self.known.values(), *self.guarded.values()):
             if _look.memory_of(owner)[1] == start:
                 return -1, first - _look.memory_of(owner)[3], owner
@@ -118,9 +126,9 @@ class ResultReader(StepReader):
         if base is None:
             return None
         for i, a in enumerate(self.arguments):
-            if a is base:
-                return _plans.Argument(i)
-        if id(base) in self.known or id(base) in self.guarded:
+            if a is base or a._base is base:
+                return _plans.Root(i)
+        if self._from_before(base) or any(known._base is base for known in self.known.values()):
             return base
         return self._made(base)
 

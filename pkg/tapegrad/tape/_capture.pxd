@@ -14,9 +14,20 @@ cdef int note_outside(object tensor, Storage* st) except -1
 cdef int note_shared(Storage* st) except -1
 cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1
 cdef int note_leaf(object tensor, int64_t rec) except -1
-cdef int note_gradient(int64_t rec, object held, bint read, Storage* now) except -1
+cdef int note_gradient(int64_t rec, object held, bint read, Storage* now, const char* first) except -1
+cdef int note_required(object tensor) except -1
 cdef int note_refusal(str why) except -1
+cdef int note_view(object tensor) except -1
+cdef int note_change(Storage* st) except -1
 
 cdef inline bint listening() noexcept:
     """Whether the calling thread is being captured: one load and a branch where nothing is."""
     return active != 0 and capturing()
+
+
+cdef inline int changed(Storage* st) except -1:
+    """Counts a change in place."""
+    st.version += 1
+    if listening():
+        note_change(st)
+    return 0

@@ -8,7 +8,9 @@ class Capture:
     outside: dict[int, Any]
     versions: dict[int, int]
     gradients: dict[int, tuple[bool, bool, Any]]
-    gradient_puts: list[tuple[int, int, int]]
+    gradient_puts: list[tuple[int, int, int, int]]
+    changes: list[tuple[int, int]]
+    required: list[tuple[int, int]]
     leaves: dict[int, Callable[[], Any]]
     refusals: list[tuple[str, Any]]
     generators: list[tuple[int, Any]]
@@ -16,6 +18,7 @@ class Capture:
     options: list[Any]
     first_sequence: int
     shared: Any
+    views: set[int]
     without_record: Any
     def begin(self) -> Keeper | None: ...
     def end(self) -> None: ...

@@ -95,12 +95,15 @@ cdef class Capture:
     cdef readonly dict versions         # of the storages of `outside`, before the capture changed them
     cdef readonly dict gradients
     cdef readonly list gradient_puts
+    cdef readonly list changes          # (place, storage): where versions are counted up
+    cdef readonly list required         # (place, id of a tensor): where requires_grad is set
     cdef readonly dict leaves           # records of leaves that were made: weak references to the tensors
     cdef readonly list without_record   # (place, weak reference, read): gradients of leaves that had no record yet
     cdef readonly list refusals
     cdef readonly list generators
     cdef readonly list updates
     cdef readonly list options          # tensors among an optimizer's options whose values it has read
+    cdef readonly set views             # identities of tensors that were made over memory that was there
     cdef readonly set shared            # storages that `.data` made: nobody sees their version afterwards
     cdef readonly int64_t first_sequence
     cdef int64_t n_made
@@ -114,12 +117,15 @@ cdef class Capture:
         self.versions = {}
         self.gradients = {}
         self.gradient_puts = []
+        self.changes = []
+        self.required = []
         self.leaves = {}
         self.without_record = []
         self.refusals = []
         self.generators = []
         self.updates = []
         self.options = []
+        self.views = set()
         self.shared = set()
 
     def begin(self):
@@ -258,6 +264,12 @@ cdef int note_outside(object tensor, Storage* st) except -1:
     return 0
 
 
+cdef int note_view(object tensor) except -1:
+    """A tensor over memory that was there is made: its identity was not another tensor's before the capture."""
+    current.views.add(id(tensor))
+    return 0
+
+
 cdef int note_shared(Storage* st) except -1:
     """`.data` was asked for: the same memory with a version count that ends with it."""
     current.shared.add(<int64_t><uintptr_t>st)
@@ -284,12 +296,27 @@ cdef int note_leaf(object tensor, int64_t rec) except -1:
     return 0
 
 
-cdef int note_gradient(int64_t rec, object held, bint read, Storage* now) except -1:
-    """The public gradient of a record, which is `held`, is looked at (`read`), or becomes one with memory `now`."""
+cdef int note_gradient(int64_t rec, object held, bint read, Storage* now, const char* first) except -1:
+    """The public gradient of a record, which is `held`, is looked at (`read`), or becomes one with memory `now`.
+
+    `first` is where its elements start if they lie one behind the other, else NULL.
+    """
     if rec not in current.gradients:    # weakly: a gradient that is given up frees its memory, as in eager code
         current.gradients[rec] = (read, None if held is None else PyWeakref_NewRef(held, None))
     if not read:
-        current.gradient_puts.append((len(current.log), rec, <int64_t><uintptr_t>now))
+        current.gradient_puts.append((len(current.log), rec, <int64_t><uintptr_t>now, <int64_t><uintptr_t>first))
+    return 0
+
+
+cdef int note_change(Storage* st) except -1:
+    """The version of a storage was counted up."""
+    current.changes.append((len(current.log), <int64_t><uintptr_t>st))
+    return 0
+
+
+cdef int note_required(object tensor) except -1:
+    """A tensor is made to require gradients, or not to."""
+    current.required.append((len(current.log), id(tensor)))
     return 0
 
 

@@ -7,18 +7,12 @@ from dataclasses import replace
 
 from ..program import Program, Step
 
-__all__ = ["can_fail", "stays", "with_steps"]
-
-
-def can_fail(step: Step) -> bool:
-    """Whether the kernel may end in an error (an index out of range)."""
-    declaration = step.declaration
-    return declaration is not None and bool(declaration.errors)
+__all__ = ["stays", "with_steps"]
 
 
 def stays(step: Step) -> bool:
     """Whether nothing that is seen from outside may cross this step, and it must run whoever reads it."""
-    return step.generator is not None or can_fail(step)
+    return step.generator is not None or step.can_fail
 
 
 def with_steps(program: Program, steps: Sequence[tuple[Step, int | None]]) -> Program:

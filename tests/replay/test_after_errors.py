@@ -1,0 +1,113 @@
+"""A line that fails in the middle of a replay: what was done before it is done, and nothing after it."""
+
+from __future__ import annotations
+
+import pytest
+import tapegrad as torch
+from _twins import Twins, world
+
+
+def table_and_weight():
+    return world(table=torch.arange(5.0), w=torch.ones(3, requires_grad=True))
+
+
+def failing(make, step, *args):
+    """Twins after four good calls and one whose last argument is an index that is not there."""
+
+    def build():
+        w = make()
+        w.step = lambda *given: step(w, *given)
+        return w
+
+    twins = Twins(build)
+    for _ in range(4):
+        twins.call(*args, torch.tensor([1]))
+    assert twins.counters.replayed == 2, twins.counters
+    twins.call(*args, torch.tensor([9]))
+    assert twins.error[0] == "IndexError"
+    assert twins.counters.recorded == 2, twins.counters
+    return twins
+
+
+def test_a_gradient_that_is_gone_at_the_end_is_there():
+    def step(w, at):
+        w.w.grad = None
+        (w.w * 2).sum().backward()
+        found = w.table[at]
+        w.w.grad = None
+        return found
+
+    twins = failing(table_and_weight, step)
+    assert twins.compiled.w.grad.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_gradient_that_another_one_replaces_is_there():
+    def step(w, at):
+        w.w.grad = None
+        (w.w * 2).sum().backward()
+        found = w.table[at]
+        w.w.grad = None
+        (w.w * 3).sum().backward()
+        return found
+
+    twins = failing(table_and_weight, step)
+    assert twins.compiled.w.grad.tolist() == [2.0, 2.0, 2.0]
+    twins.call(torch.tensor([2]))
+    assert twins.compiled.w.grad.tolist() == [3.0, 3.0, 3.0]
+
+
+def test_a_gradient_that_is_added_to_twice_has_its_version():
+    def step(w, at):
+        w.w.grad = None
+        for k in range(3):
+            (w.w * k).sum().backward()
+        return w.table[at]
+
+    twins = failing(table_and_weight, step)
+    assert twins.compiled.w.grad._version == twins.eager.w.grad._version == 2
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_argument_requires_gradients_from_its_line_on(before):
+    def step(w, x, at):
+        if before:
+            x.requires_grad_()
+        found = w.table[at]
+        x.requires_grad_()
+        return (x * x).sum(), found
+
+    failing(table_and_weight, step, torch.ones(2))
+    w = table_and_weight()
+    f = torch.compile(lambda x, at: step(w, x, at))
+    for _ in range(4):
+        f(torch.ones(2), torch.tensor([1]))
+    x = torch.ones(2)
+    with pytest.raises(IndexError):
+        f(x, torch.tensor([9]))
+    assert x.requires_grad is before
+
+
+@pytest.mark.parametrize("through_data", [True, False])
+def test_versions_count_the_changes_before_the_line(through_data):
+    def step(w, at):
+        with torch.no_grad():
+            if through_data:
+                w.w.data.mul_(0.5)
+            w.w.add_(1)
+            found = w.table[at]
+            w.w.add_(1)
+        return found
+
+    twins = failing(table_and_weight, step)
+    assert twins.compiled.w._version == twins.eager.w._version
+
+
+def test_a_change_in_place_that_fails_itself():
+    def step(w, at):
+        with torch.no_grad():
+            w.table.add_(1)
+            w.table[at] = 7.0
+            w.table.add_(1)
+        return w.table * 1
+
+    failing(table_and_weight, step)
