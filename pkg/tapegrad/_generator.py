@@ -167,6 +167,7 @@ class Generator:
         """
         if not self._seeded:
             self.seed()
+        type(self).watch("the state of a random generator is read")
         return int(self._words.view(np.uint64)[WORD_SEED])
 
     def get_state(self) -> Any:

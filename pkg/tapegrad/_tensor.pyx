@@ -641,21 +641,22 @@ cdef class Tensor:
 
     def storage_offset(self):
         """Elements between the start of the memory and the first element."""
+        looked_behind()
         return (self.data_ - self.st.ptr) // itemsizes[self.dt]
 
     def data_ptr(self):
         """The address of the first element; 0 for a tensor without elements."""
+        looked_behind()
         return 0 if self.numel_ == 0 else <int64_t><uintptr_t>self.data_
-
-    def _version_get(self):
-        return self.st.version
 
     @property
     def _version(self):
+        looked_behind()
         return self.st.version
 
     @property
     def _base(self):
+        looked_behind()
         return self.base
 
     def is_inference(self):
@@ -757,6 +758,8 @@ cdef class Tensor:
         """The node of the operation that made this tensor, or None for a leaf."""
         if not needs_grad(self) or is_leaf(self):
             return None
+        if _capture.listening():
+            _capture.note_node(self.rec)
         return make_node(self.rec)
 
     @property
@@ -843,6 +846,7 @@ cdef class Tensor:
     @property
     def retains_grad(self):
         """True for a non-leaf whose gradient `backward` keeps."""
+        looked_behind()
         return self.rec >= 0 and (record(self.rec)[REC_FLAGS] & FLAG_RETAIN) != 0
 
     # ------------------------------------------------ out to Python and NumPy
@@ -1139,6 +1143,13 @@ def wrap_dim(dim, int ndim):
     return d + n if d < 0 else d
 
 
+cdef int looked_behind() except -1:
+    """What no signature of a call has is looked at: a replay would not see it change."""
+    if _capture.listening():
+        _capture.note_refusal("where a tensor lies, or how often it was changed, is read by Python")
+    return 0
+
+
 cdef object grad_of(int64_t i):
     cdef int64_t* r = record(i)
     if _capture.listening():
@@ -1281,8 +1292,3 @@ def set_cast(int dt, int64_t op):
 def get_default_dt():
     """The index of the default floating type."""
     return default_dt
-
-
-def mark_inference(Tensor t not None):
-    """Whether t was made in inference mode."""
-    return t.inference

@@ -9,6 +9,7 @@ from libc.string cimport memcmp
 
 from tapegrad._tensor cimport Tensor, default_dt, grad_mode, inference_mode
 from tapegrad.replay._guards cimport Snapshot
+from tapegrad.replay._look cimport attributes_of
 from tapegrad.replay._machine cimport Machine
 from tapegrad.replay._plans cimport TensorForm
 from tapegrad.tape cimport _capture
@@ -54,7 +55,7 @@ cdef class Form:
             part = self.parts[k]
             o = all_args[k]
             if type(part) is TensorForm:
-                if not isinstance(o, Tensor) or not (<TensorForm>part).fits(<Tensor>o):
+                if not isinstance(o, Tensor) or not (<TensorForm>part).fits(<Tensor>o) or attributes_of(o):
                     return None
                 tensors.append(o)
             elif part is not o and not (type(part) is type(o) and plain(o) and equal(part, o)):
@@ -79,9 +80,11 @@ cdef inline bint equal(object a, object b) except -1:
 
 
 def simple(args, kwargs):
-    """Whether no argument is a container, so that a Form can stand for the call."""
+    """Whether no argument is a container or has attributes, so that a Form can stand for the call."""
     for o in (*args, *kwargs.values()):
         if isinstance(o, (list, tuple, dict)) or hasattr(type(o), "__dataclass_fields__"):
+            return False
+        if attributes_of(o) if isinstance(o, Tensor) else plain(o) and getattr(o, "__dict__", None):
             return False
     return True
 

@@ -49,9 +49,11 @@ def layout_of(Tensor t not None):
             bool(t.requires_grad), bool(t.is_leaf), bool(t.inference))
 
 
-def attributes_of(Tensor t not None):
+cpdef object attributes_of(Tensor t):
     """The attributes that users have given the tensor, or None."""
-    return t.attributes if t.attributes is not None else getattr(t, "__dict__", None)
+    if t.attributes is not None or type(t) is Tensor:
+        return t.attributes
+    return getattr(t, "__dict__", None)
 
 
 def is_multi_view(Tensor t not None):

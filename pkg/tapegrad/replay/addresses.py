@@ -76,6 +76,7 @@ class Addresses:
         # Arguments i, j of one memory: bytes between them, whether they are one object.
         self.relations: list[tuple[int, int, int, bool]] = []
         self.guarded: dict[int, Tensor] = {}
+        self.returned: list[Any] = []  # lists and dicts, which must not be met again
 
     def _forget_views(self) -> None:
         """Lets go of views that the code itself made: what they show is noted, and they would keep records alive."""

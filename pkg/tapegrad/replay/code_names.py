@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dis
 import functools
+import re
 import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 __all__ = ["CodeNames", "names_in"]
+
+
+WORD = re.compile(r"[^\W\d]\w*")
 
 
 class CodeNames(NamedTuple):
@@ -35,6 +39,10 @@ def names_in(code: types.CodeType) -> CodeNames:
             used.add(instruction.argval)
         elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
             stored.add(instruction.argval)
+        elif instruction.opname == "MATCH_CLASS":
+            names.add("__match_args__")
+    if not names.isdisjoint(("format", "format_map")):  # "{0.name}"
+        names |= {part for text in texts_of(code.co_consts) if "{" in text for part in WORD.findall(text)}
     for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
         names |= inner.names
         used |= inner.globals
@@ -46,8 +54,12 @@ def names_in(code: types.CodeType) -> CodeNames:
 
 def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:
     """Constants that may be an attribute's name."""
+    return (text for text in texts_of(constants) if text.isidentifier())
+
+
+def texts_of(constants: tuple[Any, ...]) -> Iterable[str]:
     for c in constants:
-        if isinstance(c, str) and c.isidentifier():
+        if isinstance(c, str):
             yield c
         elif isinstance(c, (tuple, frozenset)):
-            yield from strings_of(tuple(c))
+            yield from texts_of(tuple(c))

@@ -276,7 +276,7 @@ class CompiledFunction(Caller):
                     raise Unfit("a mode is left changed", lasting=True, state=lambda _: modes())
                 held = entries_of([*args, *kwargs.values()])[1:]
                 if len(held) != len(containers) or not all(map(operator.is_, held, containers)):
-                    raise Unfit("a container among the arguments is changed inside", lasting=True)
+                    raise Unfit("a container or an attribute among the arguments is changed inside", lasting=True)
                 required = check_forms(tensors, forms, arguments)
                 reader = Reader(capture, arguments, guards.tensors, result, False, guards.objects, containers)
                 reader.guard_looked_at(guards.names)

@@ -16,8 +16,10 @@ def state_of(o: Any) -> Callable[[], Any] | None:
     if isinstance(o, numpy.ndarray):
         if o.dtype.hasobject:
             return lambda: [id(x) for x in o.flat]
-        return lambda: (o.shape, o.tobytes())
-    if isinstance(o, (bytearray, memoryview)) or type(o).__module__ == "array":
+        return lambda: (o.dtype.str, o.shape, o.tobytes())
+    if type(o).__module__ == "array":
+        return lambda: (o.typecode, o.tobytes())
+    if isinstance(o, (bytearray, memoryview)) or any(c.__module__ == "_ctypes" for c in type(o).__mro__):
         return lambda: bytes(o)
     if isinstance(o, random.Random):
         return o.getstate

@@ -161,7 +161,12 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
     """The form of an argument: equal for arguments that one program can serve."""
     if issubclass(type(o), Tensor):
         tensors.append(o)
-        return (type(o), *_look.layout_of(o))
+        attributes = _look.attributes_of(o)
+        form = (type(o), *_look.layout_of(o))
+        return (*form, tuple(attributes)) if attributes else form
+    if isinstance(o, (bool, int, float, complex, str, bytes, tuple)) and getattr(o, "__dict__", None):
+        others.append(o)  # it has attributes beside its value
+        return "object", id(o)
     if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
         return type(o), repr(o) if isinstance(o, (float, complex)) else o
     if isinstance(o, np.generic) and not o.dtype.hasobject:
@@ -184,7 +189,10 @@ def kinds_of(others: list[Any]) -> tuple[type, ...]:
 
 
 def entries_of(o: Any) -> list[Any]:
-    """The containers among arguments with what they hold, one after the other."""
+    """The containers among arguments with what they hold, one after the other; and attributes of tensors."""
+    if isinstance(o, Tensor):
+        attributes = _look.attributes_of(o)
+        return [*attributes, *attributes.values()] if attributes else []
     if type(o) is dict:
         parts: list[Any] | None = [x for item in o.items() for x in item]
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextvars
 import functools
+import gc
 import operator
 import sys
 import threading
@@ -19,6 +20,8 @@ from ._guards import View
 from .code_names import names_in
 from .contents import state_of
 from .effects import PLAIN
+from .hidden import hidden_in
+from .named import Named
 
 __all__ = ["Reach", "shown"]
 
@@ -26,14 +29,18 @@ MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cos
 MOST_BYTES = 1 << 20  # of a NumPy array
 DYNAMIC = frozenset((
     "getattr", "setattr", "delattr", "hasattr", "AttributeError", "vars", "__dict__", "eval", "exec", "attrgetter",
-    "methodcaller", "__getattribute__",
+    "methodcaller", "__getattribute__", "__match_args__",
 ))  # fmt: skip
+DYNAMIC_FUNCTIONS = (getattr, hasattr, setattr, delattr, vars)
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
 WITHOUT_CALLS = frozenset(("abc", "builtins", "collections.abc", "enum", "typing"))  # modules of mere base classes
 CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque)
 LIBRARY = __name__.split(".")[0]
+# Modules of the standard library whose objects have state that their own code reads and changes.
+STATEFUL = ("threading", "queue", "multiprocessing", "weakref", "_weakrefset")
+SHOWN_DICTS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 
 
 class Reach:
@@ -54,6 +61,7 @@ class Reach:
         self.refused: list[str] = []  # why what was reached cannot be guarded
         self.names: set[str] = set()
         self._stored: set[str] = set()
+        self._strings: set[str] = set()
         self._everything = False
         self._of_objects: set[type] = set()  # classes whose objects were reached; code may construct others or not
         self._constructors: list[tuple[Any, str]] = []
@@ -73,7 +81,7 @@ class Reach:
                 self._pending += self._constructors
                 self._constructors.clear()
             for named in self._named:
-                self._pending += named.look(self.names, self._everything, self._stored)
+                self._pending += named.look(self.names, self._strings, self._everything, self._stored)
 
     def finish(self) -> None:
         """Makes the views of what was taken by name."""
@@ -83,6 +91,8 @@ class Reach:
             if self._everything and named.instance:  # attributes that are not there yet, too
                 for space in named.namespaces:
                     self._keep(space, named.path)
+            if not self.names.isdisjoint(("setattr", "delattr")) and issubclass(type(named.owner), type):
+                self.contents.append((named.path, functools.partial(entries_by_identity, named.owner)))
         self._named.clear()
 
     def _visit(self, o: Any, name: str) -> None:
@@ -110,6 +120,11 @@ class Reach:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
+            if issubclass(kind, collections.OrderedDict):  # its order is not the dict's
+                self.contents.append((name, lambda: [id(k) for k in o]))
+            if issubclass(kind, collections.defaultdict):
+                self._keep(View({}, ("default_factory",), o), name)
+                self._pending.append((o.default_factory, name))
             return [(v, f"{name}[{shown(k)}]") for k, v in o.items() if type(v) not in PLAIN]
         if issubclass(kind, list):
             if len(o) > MOST_ENTRIES:
@@ -123,12 +138,20 @@ class Reach:
             return [(o.__self__, name.rpartition(".")[0] or name), (o.__func__, name)]
         if issubclass(kind, types.BuiltinFunctionType):
             owner = o.__self__
+            self._everything |= any(o is f for f in DYNAMIC_FUNCTIONS)
             return [] if owner is None or isinstance(owner, types.ModuleType) else [(owner, name)]
         if kind is type(names_in):  # functools.lru_cache
             self.contents.append((name, lambda: (o.cache_info().misses, o.cache_info().currsize)))
             return [(o.__wrapped__, name)]
         if issubclass(kind, functools.partial):
+            self._named.append(Named(o, name, [o.__dict__]))
             return [(o.func, name), (o.args, name), (o.keywords, name)]
+        if issubclass(kind, functools.partialmethod):
+            return [(o.func, name), (o.args, name), (o.keywords, name)]
+        if issubclass(kind, functools.cached_property):
+            return [(o.func, name)]
+        if kind is types.MethodWrapperType:
+            return [(o.__self__, name)]
         if issubclass(kind, (staticmethod, classmethod)):
             return [(o.__func__, name)]
         if issubclass(kind, property):
@@ -147,11 +170,8 @@ class Reach:
                 self.contents.append((name, lambda: [id(x) for x in o]))
                 self.objects.append(list(o))  # held, so that their identities stay theirs
             return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
-        if issubclass(kind, (types.MappingProxyType, type({}.values()))):
-            entries = o.values if issubclass(kind, types.MappingProxyType) else o.__iter__
-            self.contents.append((name, lambda: [id(x) for x in entries()]))
-            self.objects.append(list(entries()))
-            return [(v, name) for v in entries()]
+        if kind in SHOWN_DICTS:
+            return [(inner, name) for inner in gc.get_referents(o)]
         if issubclass(kind, types.ModuleType):
             if not library_module(o.__name__):
                 self._named.append(Named(o, o.__name__.rpartition(".")[2], [vars(o)]))
@@ -170,6 +190,13 @@ class Reach:
             return [(o(), name)]
         if state is not None:
             self.contents.append((name, state))
+            held: list[tuple[Any, str]] = []
+            if type(o).__module__ == "numpy" and o.dtype.hasobject:
+                held.append((list(o.flat), name))
+            attributes = getattr(o, "__dict__", None)
+            return [*held, *self._whole(attributes, name)] if attributes else held
+        if any(c.__module__.startswith("concurrent.futures") for c in type(o).__mro__):
+            self.refused.append(f"what {name} runs in other threads cannot be known")
             return []
         if isinstance(o, (threading.local, contextvars.ContextVar)):
             self.refused.append(f"{name} has a value of its own in each thread or context")
@@ -195,7 +222,7 @@ class Reach:
         module = inner is not None and "_parameters" in inner and "_modules" in inner
         if inner is not None and (
             home in (LIBRARY, "collections")
-            or (library_module(kind.__module__) and home not in sys.stdlib_module_names)
+            or (library_module(kind.__module__) and (home in STATEFUL or home not in sys.stdlib_module_names))
         ):
             return self._whole(inner, name)
         if kind in (operator.attrgetter, operator.methodcaller):
@@ -254,7 +281,8 @@ class Reach:
         for key, value in vars(kind).items():
             special = key.startswith("__") and key.endswith("__")
             # Methods that a library's class below may call, by names that no code of the user's has.
-            if (special or below) and isinstance(value, types.FunctionType):
+            made = callable(value) and not of_library_type(type(value))  # an object as a method
+            if (special or below) and (made or isinstance(value, types.FunctionType)):
                 named.taken.add(key)
                 found[key in CONSTRUCTORS].append((value, f"{kind.__name__}.{key}"))
         return found
@@ -292,6 +320,9 @@ class Reach:
             return found
         code = names_in(f.__code__)
         self.names |= code.names | code.strings
+        self._strings |= code.strings
+        if hidden := hidden_in(code, f.__globals__):
+            self.refused.append(hidden)
         self._stored |= code.stored
         if code.names & DYNAMIC:
             self._everything = True
@@ -303,8 +334,7 @@ class Reach:
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")
         self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
-        if f.__dict__:
-            self._named.append(Named(f, name, [f.__dict__]))
+        self._named.append(Named(f, name, [f.__dict__]))
         return found
 
     def _keep(self, container: Any, name: str) -> None:
@@ -312,60 +342,8 @@ class Reach:
         self.paths.append(name)
 
 
-class Named:
-    """An object, class or module of which only named attributes matter."""
-
-    def __init__(self, owner: Any, path: str, namespaces: list[Any], *, skip: bool = False) -> None:
-        self.owner = owner
-        self.path = path
-        self.namespaces = namespaces
-        self.skip = skip  # a module's own entries are guarded already
-        self.instance = not issubclass(type(owner), (type, types.ModuleType))
-        self.slots = frozenset(s for c in type(owner).__mro__ for s in slots_of(c) if self.instance)
-        self.taken: set[str] = set()
-        self.absent: set[str] = set()
-
-    def look(self, names: set[str], everything: bool, stored: set[str]) -> list[tuple[Any, str]]:
-        """What is newly taken, given all names that code uses, and those of attributes that it sets."""
-        found = []
-        instance = self.instance
-        for space in self.namespaces:
-            wanted = [n for n in space if n in names or (everything and instance)]
-            for n in wanted:
-                if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
-                    continue
-                self.taken.add(n)
-                self.absent.discard(n)
-                found.append((space[n], f"{self.path}.{n}"))
-            # What an instance or a class may come to hide: an attribute of its class, or of its bases.
-            classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
-            self.absent.update(n for n in names if n not in space and n not in self.slots and in_any(classes, n))
-            self.absent.update(n for n in stored if n not in space and n not in self.slots)
-        for n in self.slots:
-            if (n in names or everything) and n not in self.taken:
-                self.taken.add(n)
-                found.append((getattr(self.owner, n, None), f"{self.path}.{n}"))
-        return found
-
-    def views(self) -> Iterable[tuple[Any, str]]:
-        """Views of what was taken, with the path that goes before a name."""
-        for space in self.namespaces:
-            names = sorted((n for n in self.taken | self.absent if n not in self.slots), key=str)
-            if names:
-                yield View(space, tuple(names)), self.path
-        slots = sorted(self.taken & self.slots)
-        if slots:
-            yield View({}, tuple(slots), self.owner), self.path
-
-
-def slots_of(kind: type) -> tuple[str, ...]:
-    slots = vars(kind).get("__slots__", ())
-    found = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(s for s in found if s not in ("__dict__", "__weakref__"))
-
-
-def in_any(classes: Iterable[type], name: str) -> bool:
-    return any(name in vars(c) for c in classes if c.__module__ != "builtins")
+def entries_by_identity(kind: type) -> list[tuple[str, int]]:
+    return [(key, id(value)) for key, value in vars(kind).items()]
 
 
 @functools.cache

@@ -48,9 +48,16 @@ class Reader(ResultReader):
             raise Unfit("there was no memory to note every storage")
 
     def guard_looked_at(self, names: Set[str]) -> None:
-        """Every tensor that is reached must stay as it is where code, which uses these names, may ask how it is."""
+        """Every tensor that is reached must stay as it is where code, which uses these names, may ask how it is.
+
+        Unfit where it may ask for an attribute of an argument.
+        """
         if not METADATA.isdisjoint(names):
             self.guarded.update(self.known)
+        for a in self.arguments:  # whose attributes are not known by value
+            found = names & (_look.attributes_of(a) or {}).keys()
+            if found and id(a) not in self.known:
+                raise Unfit(f"the attribute {min(found)} of an argument is used", lasting=True)
 
     def read(self) -> Program:
         """The program; Unfit where the code cannot be replayed."""

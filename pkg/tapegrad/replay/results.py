@@ -60,6 +60,10 @@ class ResultReader(StepReader):
             return _plans.Same(result)
         if type(result) in (list, dict) and any(result is o for o in self.containers):
             raise Unfit("the function returns a container that is among its arguments", lasting=True)
+        if type(result) in (list, dict):
+            if any(result is o for o in self.returned):
+                raise Unfit("the function returns one container in two places", lasting=True)
+            self.returned.append(result)
         if isinstance(result, tuple):
             parts = tuple(self._template(r) for r in result)
             if type(result) is tuple:

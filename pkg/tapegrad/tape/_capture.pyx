@@ -308,6 +308,13 @@ cdef int note_gradient(int64_t rec, object held, bint read, Storage* now, const 
     return 0
 
 
+cdef int note_node(int64_t rec) except -1:
+    """The node of a record is given to Python; what is before the capture may be another one at each call."""
+    if record(rec)[REC_SEQ] < current.first_sequence:
+        note_refusal("the graph behind a tensor from outside is read by Python")
+    return 0
+
+
 cdef int note_change(Storage* st) except -1:
     """The version of a storage was counted up."""
     current.changes.append((len(current.log), <int64_t><uintptr_t>st))

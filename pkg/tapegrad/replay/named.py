@@ -1,0 +1,70 @@
+"""Objects, classes and modules of which only the attributes matter that code names."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Set
+from typing import Any
+
+from ._guards import View
+
+__all__ = ["Named"]
+
+
+class Named:
+    """An object, class or module of which only named attributes matter."""
+
+    def __init__(self, owner: Any, path: str, namespaces: list[Any], *, skip: bool = False) -> None:
+        self.owner = owner
+        self.path = path
+        self.namespaces = namespaces
+        self.skip = skip  # a module's own entries are guarded already
+        self.instance = not issubclass(type(owner), (type, types.ModuleType))
+        self.slots = frozenset(s for c in type(owner).__mro__ for s in slots_of(c) if self.instance)
+        self.taken: set[str] = set()
+        self.absent: set[str] = set()
+
+    def look(self, names: Set[str], strings: Set[str], everything: bool, stored: Set[str]) -> list[tuple[Any, str]]:
+        """What is newly taken, given all names that code uses, the texts among them, and attributes that it sets."""
+        found = []
+        instance = self.instance
+        for space in self.namespaces:
+            wanted = [n for n in space if n in names or (everything and instance)]
+            for n in wanted:
+                if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
+                    continue
+                self.taken.add(n)
+                self.absent.discard(n)
+                found.append((space[n], f"{self.path}.{n}"))
+            # What an instance or a class may come to hide: an attribute of its class, or of its bases.
+            classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
+            self.absent.update(n for n in names if n not in space and n not in self.slots and in_any(classes, n))
+            if space or type(self.owner) is not types.FunctionType:
+                self.absent.update(n for n in stored if n not in space and n not in self.slots)
+            if everything and not instance:  # getattr(a_class, "name", 1.0), say; of objects all is taken
+                self.absent.update(n for n in strings if n not in space)
+        for n in self.slots:
+            if (n in names or everything) and n not in self.taken:
+                self.taken.add(n)
+                found.append((getattr(self.owner, n, None), f"{self.path}.{n}"))
+        return found
+
+    def views(self) -> Iterable[tuple[Any, str]]:
+        """Views of what was taken, with the path that goes before a name."""
+        for space in self.namespaces:
+            names = sorted((n for n in self.taken | self.absent if n not in self.slots), key=str)
+            if names:
+                yield View(space, tuple(names)), self.path
+        slots = sorted(self.taken & self.slots)
+        if slots:
+            yield View({}, tuple(slots), self.owner), self.path
+
+
+def slots_of(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    found = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(s for s in found if s not in ("__dict__", "__weakref__"))
+
+
+def in_any(classes: Iterable[type], name: str) -> bool:
+    return any(name in vars(c) for c in classes if c.__module__ != "builtins")

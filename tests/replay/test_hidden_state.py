@@ -1,0 +1,369 @@
+"""State behind objects that no name in the code tells of, and what leaves no trace: seen, or refused with a reason."""
+
+from __future__ import annotations
+
+import array
+import builtins
+import collections
+import concurrent.futures
+import ctypes
+import functools
+import queue
+import random
+import sys
+import threading
+import types
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import tapegrad as torch
+
+NAME = ["sca", "le"]
+K = [2.0]
+
+
+def use(k):
+    return lambda x: x * k()
+
+
+def event():
+    e = threading.Event()
+    return use(lambda: 2 if e.is_set() else 3), e.set
+
+
+def queued():
+    q = queue.Queue()
+    return use(q.qsize), lambda: q.put(1)
+
+
+def c_number():
+    c = ctypes.c_double(2.0)
+    return use(lambda: c.value), lambda: setattr(c, "value", 3.0)
+
+
+def weak_values():
+    one, two = threading.Event(), threading.Event()
+    w = weakref.WeakValueDictionary(a=one)
+    return use(lambda: len(w)), lambda: w.update(b=two)
+
+
+def method_of_a_list():
+    values = [1, 2]
+    count = values.__len__
+    return use(lambda: count()), lambda: values.append(1)
+
+
+def attribute_of_a_partial():
+    p = functools.partial(abs)
+    p.k = 2.0
+    return use(lambda: p.k), lambda: setattr(p, "k", 3.0)
+
+
+class Scaled:
+    scale = 2.0
+
+    def times(self, k, x):
+        return x * k * K[0]
+
+    twice = functools.partialmethod(times, 2.0)
+
+
+def partial_method():
+    o = Scaled()
+    return o.twice, lambda: K.__setitem__(0, K[0] + 1)
+
+
+def order():
+    d = collections.OrderedDict(a=1.0, b=2.0)
+    return use(lambda: functools.reduce(lambda s, v: s * 2 + v, d.values(), 0.0)), lambda: d.move_to_end("a")
+
+
+def default():
+    d = collections.defaultdict(lambda: 2.0)
+
+    def f(x):
+        v = d["q"]
+        del d["q"]
+        return x * v
+
+    return f, lambda: setattr(d, "default_factory", lambda: 3.0)
+
+
+def array_of_objects():
+    a = np.array([2.0, None], dtype=object)
+    return use(lambda: a[0]), lambda: a.__setitem__(0, 3.0)
+
+
+def dtype_of_an_array():
+    a = np.ones(1, np.int32)
+    return use(lambda: float(a[0])), lambda: setattr(a, "dtype", np.float32)
+
+
+def attribute_of_an_array():
+    a = np.ones(1).view(type("Named", (np.ndarray,), {}))
+    a.k = 2.0
+    return use(lambda: a.k), lambda: setattr(a, "k", 3.0)
+
+
+def typecode():
+    a = array.array("d", [2.0])
+    return use(lambda: a[0]), lambda: a.__setitem__(0, 3.0)
+
+
+def keys_of_a_proxy():
+    d = {2.0: 0}
+    shown = types.MappingProxyType(d)
+    return use(lambda: sum(shown)), lambda: d.update({1.0: 0})
+
+
+def shown_keys():
+    d = {2.0: 0}
+    keys = d.keys()
+    return use(lambda: sum(keys)), lambda: d.update({1.0: 0})
+
+
+def of_a_class():
+    class C:
+        pass
+
+    return (lambda x: x * getattr(C, "scale", 1.0)), lambda: setattr(C, "scale", 7.0)
+
+
+def of_a_function():
+    def fn():
+        pass
+
+    return (lambda x: x * getattr(fn, "scale", 1.0)), lambda: setattr(fn, "scale", 7.0)
+
+
+def of_a_module():
+    m = types.ModuleType("of_the_user")
+    return (lambda x: x * getattr(m, "scale", 1.0)), lambda: setattr(m, "scale", 7.0)
+
+
+def by_another_name():
+    o, get = Scaled(), builtins.getattr
+    return use(lambda: get(o, "".join(NAME))), lambda: setattr(o, "scale", 3.0)
+
+
+def matched():
+    class C:
+        __match_args__ = ("k",)
+        k = 2.0
+
+    c = C()
+
+    def f(x):
+        match c:
+            case C(v):
+                return x * v
+
+    return f, lambda: setattr(c, "k", 3.0)
+
+
+def formatted():
+    o = Scaled()
+    return use(lambda: len("{0.scale}".format(o))), lambda: setattr(o, "scale", 3.25)  # noqa: UP030, UP032
+
+
+def operator_that_is_an_object():
+    class Call:
+        k = 2.0
+
+        def __call__(self):
+            return self.k
+
+    class C:
+        __neg__ = Call()
+
+    c = C()
+    return use(lambda: -c), lambda: setattr(Call, "k", 3.0)
+
+
+SEEN = [
+    event, queued, c_number, weak_values, method_of_a_list, attribute_of_a_partial, partial_method, order, default,
+    array_of_objects, dtype_of_an_array, attribute_of_an_array, typecode, keys_of_a_proxy, shown_keys, of_a_class,
+    of_a_function, of_a_module, by_another_name, matched, formatted, operator_that_is_an_object,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SEEN, ids=lambda c: c.__name__)
+def test_is_seen(case):
+    f, change = case()
+    compiled = torch.compile(f, fullgraph=True)
+    x = torch.ones(1)
+    for _ in range(4):
+        assert compiled(x).item() == f(x).item()
+    assert compiled.counters.replayed == 2
+    change()
+    assert compiled(x).item() == f(x).item()
+
+
+# ---------------------------------------------------------------- refused
+
+
+def seeds(x):
+    random.seed(0)
+    return x * 1
+
+
+def seeds_of_numpy(x):
+    np.random.seed(0)
+    return x * 1
+
+
+def starts_a_thread(x):
+    t = threading.Thread(target=lambda: x.add_(1))
+    t.start()
+    t.join()
+    return x * 1
+
+
+POOL = concurrent.futures.ThreadPoolExecutor(1)
+
+
+def submits(x):
+    return POOL.submit(lambda: x * 2).result()
+
+
+def looks_at_frames(x):
+    return x * sys._getframe().f_globals["K"][0]
+
+
+def reads_a_version(x):
+    return x * x._version
+
+
+def reads_an_offset(x):
+    return x * x.storage_offset()
+
+
+def reads_a_base(x):
+    return x if x._base is None else x._base * 2
+
+
+def names_a_node(x):
+    return x * (2 if x.grad_fn is not None and "Mul" in x.grad_fn.name() else 3)
+
+
+def reads_a_seed(x):
+    return x * (torch.initial_seed() % 5)
+
+
+def returns_one_list_twice(x):
+    made = [x * 2]
+    return made, made
+
+
+def uses_an_attribute(x):
+    return x * x.scale
+
+
+REFUSED = {
+    seeds: "Python's or NumPy's random numbers are seeded inside",
+    seeds_of_numpy: "Python's or NumPy's random numbers are seeded inside",
+    starts_a_thread: "threads are started inside",
+    submits: "runs in other threads",
+    looks_at_frames: "what _getframe gives cannot be known",
+    reads_a_version: "how often it was changed, is read by Python",
+    reads_an_offset: "where a tensor lies",
+    reads_a_base: "where a tensor lies",
+    names_a_node: "the graph behind a tensor from outside is read by Python",
+    reads_a_seed: "the state of a random generator is read",
+    returns_one_list_twice: "one container in two places",
+    uses_an_attribute: "the attribute scale of an argument is used",
+}
+
+
+def given():
+    x = torch.ones(2, requires_grad=True) * 2
+    x.scale = 3.0
+    return x
+
+
+@pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__name__)
+def test_is_refused(f):
+    torch.manual_seed(0)
+    compiled = torch.compile(f)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(4):
+            found, expected = compiled(given()), f(given())
+    assert len(seen) == 1
+    assert REFUSED[f] in str(seen[0].message)
+    assert compiled.counters.replayed == 0
+    assert str(found) == str(expected)
+
+
+def test_code_that_only_names_a_thread_of_its_own_is_not_refused():
+    class Thread:
+        k = 2.0
+
+    f = torch.compile(lambda x: x * Thread.k, fullgraph=True)
+    for _ in range(4):
+        f(torch.ones(2))
+    assert f.counters.replayed == 2
+
+
+# ---------------------------------------------------------------- attributes of arguments
+
+
+class Number(int):
+    pass
+
+
+class Pair(collections.namedtuple("Pair", "t")):
+    pass
+
+
+def with_scale(made, k):
+    made.scale = k
+    return made
+
+
+@pytest.mark.parametrize("make", [lambda: Number(1), lambda: Pair(1.0)], ids=["number", "named tuple"])
+def test_attributes_of_plain_arguments(make):
+    f = torch.compile(lambda x, o: x * o.scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = with_scale(make(), 2.0)
+        for _ in range(4):
+            f(torch.ones(1), one)
+        assert f.counters.replayed == 2
+        assert f(torch.ones(1), with_scale(make(), 3.0)).item() == 3.0
+        one.scale = 4.0
+        assert f(torch.ones(1), one).item() == 4.0
+
+
+def test_an_argument_with_an_attribute_that_nobody_asks_for_replays():
+    f = torch.compile(lambda x: x * 2, fullgraph=True)
+    for k in range(6):
+        f(with_scale(torch.ones(2), k))
+    assert f.counters.replayed == 4
+
+
+def test_an_attribute_set_on_an_argument_is_there():
+    def f(x):
+        x.seen = True
+        return x * 2
+
+    compiled = torch.compile(f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(4):
+            x = torch.ones(2)
+            compiled(x)
+            assert x.seen
+
+
+def test_an_attribute_that_comes_later():
+    f = torch.compile(lambda x: x * getattr(x, "scale", 1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(4):
+            f(torch.ones(1))
+        assert f.counters.replayed == 2
+        assert f(with_scale(torch.ones(1), 3.0)).item() == 3.0
+        assert f(torch.ones(1)).item() == 1.0
