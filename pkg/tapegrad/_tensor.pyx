@@ -307,6 +307,8 @@ def fresh(Tensor t not None):
     """Starts the version count of a tensor just made from 0; returns it."""
     if t.base is None and t.rec < 0 and t.st != &nothing:
         t.st.version = 0
+        if _capture.listening():
+            _capture.note_fresh(t.st)
     return t
 
 

@@ -111,3 +111,22 @@ def test_a_change_in_place_that_fails_itself():
         return w.table * 1
 
     failing(table_and_weight, step)
+
+
+def test_a_gradient_that_was_there_is_put_back():
+    def step(w, at):
+        kept = w.w.grad
+        w.w.grad = None
+        w.w.grad = kept
+        found = w.table[at]
+        w.w.grad = None
+        (w.w * 3).sum().backward()
+        w.w.grad = kept
+        return found
+
+    def make():
+        w = table_and_weight()
+        w.w.grad = torch.full((3,), 5.0)
+        return w
+
+    assert failing(make, step).compiled.w.grad.tolist() == [5.0, 5.0, 5.0]

@@ -47,3 +47,15 @@ def test_a_program_that_fits_is_left_alone() -> None:
     h = Hand(256)
     forward_and_back(h, False)
     assert recompute(h.program, 5 * 1024) is h.program
+
+
+def test_what_no_step_makes_is_not_computed_again() -> None:
+    """Values without elements are read, and no step writes them."""
+    h = Hand(0)
+    y, z = h.outside(), h.outside()
+    nothing, v = h.inside(), h.inside()
+    h.forward("tanh", v, nothing)
+    h.forward("exp", y, v)
+    h.forward("neg", z, y)
+    h.forward("add", z, z, v)
+    assert recompute(h.program, -1, lambda q: q) is h.program

@@ -1122,3 +1122,21 @@ def test_results_of_another_class():
         kind = next(kinds)
         box["make"] = kind
         assert type(f(torch.ones(1))) is kind
+
+
+def test_a_gradient_made_in_inference_mode_is_not_changed_outside_it():
+    w = torch.ones(3, requires_grad=True)
+
+    def step(x):
+        w.grad.zero_()
+        return x * 1
+
+    w.grad = torch.ones(3)
+    f = torch.compile(step)
+    for _ in range(5):
+        f(torch.ones(3))
+    assert f.counters.replayed >= 2
+    with torch.inference_mode():
+        w.grad = torch.zeros(3)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
+        f(torch.ones(3))

@@ -15,6 +15,7 @@ from .shapes import numel
 __all__: list[str] = []
 
 OUTSIDE = 1
+NEGATIVE, TOO_LARGE = 1, 2
 
 
 def probabilities_kernel(f, lo, hi):
@@ -49,3 +50,47 @@ def check_probabilities(x: Any) -> None:
     >>> check_probabilities(torch.tensor([0.0, 0.5, 1.0]))
     """
     _probabilities(x)
+
+
+def classes_kernel(f, lo, hi):
+    """words: elements, classes. Nothing is computed: status NEGATIVE, or else TOO_LARGE, where one is no class."""
+    words = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, 1, 1, 0, 1)
+    x = pointer(f[FRAME_IN], int64)
+    large = 0
+    for i in range(words[0]):
+        if x[i] < 0:
+            return NEGATIVE
+        large += 1 if x[i] >= words[1] else 0
+    return TOO_LARGE if large > 0 else 0
+
+
+_classes = structured(
+    "check_classes",
+    inputs=("x",),
+    rule=lambda x, classes: Plan((0,), x.dtype, words=(numel(x.shape), classes)),
+    forward=classes_kernel,
+    dtypes=(int64,),
+    errors={
+        NEGATIVE: lambda *_: RuntimeError("Class values must be non-negative."),
+        TOO_LARGE: lambda *_: RuntimeError("Class values must be smaller than num_classes."),
+    },
+    doc="Nothing; RuntimeError where an element of `x` is not in [0, classes).",
+    samples=[
+        (Given([0, 2, 1], int64), {"classes": 3}),
+        (Given([], int64), {"classes": 3}),
+        (Given(1), {"classes": 2}),
+        (Given([1] * 30000), {"classes": 2}),
+    ],
+)
+
+
+def check_classes(x: Any, classes: int) -> None:
+    """RuntimeError where an element of an int64 tensor is not in [0, classes).
+
+    >>> import tapegrad as torch
+    >>> from tapegrad.ops.checks import check_classes
+    >>> check_classes(torch.tensor([0, 2]), 3)
+    """
+    _classes(x, classes=classes)

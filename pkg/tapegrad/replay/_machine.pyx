@@ -185,7 +185,7 @@ cdef class Machine:
                 if held is None:
                     return False
                 t = <Tensor>held
-                if not t.contig or t.requires or t.numel_ * itemsizes[t.dt] != self.base_bytes[k]:
+                if not t.contig or t.requires or t.inference or t.numel_ * itemsizes[t.dt] != self.base_bytes[k]:
                     return False
                 if t.dt != self.leaf(self.base_number[k], arguments).dt:
                     return False

@@ -71,8 +71,8 @@ class Record(NamedTuple):
 class Effects:
     """All of it. `exits` per leaf: None as it was, False None, or Made.
 
-    `events` tell what has become of gradients before a step that fails: (the first step that sees it, leaf, False or
-    Made), or (step, -1 - argument, True) where an argument begins to require gradients.
+    `events` tell what has become of gradients before a step that fails: (the first step that sees it, leaf, False, Made
+    or None), or (step, -1 - argument, True) where an argument begins to require gradients.
     """
 
     leaves: list[Leaf]

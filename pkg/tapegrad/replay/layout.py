@@ -251,13 +251,14 @@ def dropped(program: Program) -> tuple[int, ...]:
         return ()
     read = {b.source for n in program.lifetimes() if (b := program.buffers[n]).kind == GRADIENT}
     fails = next((i for i, step in enumerate(program.steps) if step.can_fail), len(program.steps))
+    back = {leaf for _, leaf, what in program.effects.events if what is None}
     first: dict[int, tuple[int, int]] = {}
     for at, leaf, storage in program.effects.events:
         first.setdefault(leaf, (at, storage))
     return tuple(
         leaf
         for leaf, (at, storage) in first.items()
-        if not storage and at <= fails and leaf not in read and program.effects.exits[leaf] is not None
+        if not storage and at <= fails and leaf not in read | back and program.effects.exits[leaf] is not None
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from typing import Any
 
 from ._guards import View
@@ -24,7 +24,7 @@ class Named:
         self.taken: set[str] = set()
         self.absent: set[str] = set()
 
-    def look(self, names: Set[str], strings: Set[str], everything: bool, stored: Set[str]) -> list[tuple[Any, str]]:
+    def look(self, names: set[str], strings: set[str], everything: bool, stored: set[str]) -> list[tuple[Any, str]]:
         """What is newly taken, given all names that code uses, the texts among them, and attributes that it sets."""
         found = []
         instance = self.instance
@@ -38,11 +38,13 @@ class Named:
                 found.append((space[n], f"{self.path}.{n}"))
             # What an instance or a class may come to hide: an attribute of its class, or of its bases.
             classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
-            self.absent.update(n for n in names if n not in space and n not in self.slots and in_any(classes, n))
-            if space or type(self.owner) is not types.FunctionType:
-                self.absent.update(n for n in stored if n not in space and n not in self.slots)
+            absent = set(stored)
+            for c in classes:
+                if c.__module__ != "builtins":
+                    absent.update(names.intersection(vars(c)))
             if everything and not instance:  # getattr(a_class, "name", 1.0), say; of objects all is taken
-                self.absent.update(n for n in strings if n not in space)
+                absent |= strings
+            self.absent |= absent.difference(space, self.slots)
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:
                 self.taken.add(n)
@@ -64,7 +66,3 @@ def slots_of(kind: type) -> tuple[str, ...]:
     slots = vars(kind).get("__slots__", ())
     found = (slots,) if isinstance(slots, str) else tuple(slots)
     return tuple(s for s in found if s not in ("__dict__", "__weakref__"))
-
-
-def in_any(classes: Iterable[type], name: str) -> bool:
-    return any(name in vars(c) for c in classes if c.__module__ != "builtins")

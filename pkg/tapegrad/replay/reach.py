@@ -66,6 +66,7 @@ class Reach:
         self._of_objects: set[type] = set()  # classes whose objects were reached; code may construct others or not
         self._constructors: list[tuple[Any, str]] = []
         self._named: list[Named] = []
+        self._bare: list[tuple[types.FunctionType, str]] = []
         self._seen: set[int] = set()
         self._pending: list[tuple[Any, str]] = []
 
@@ -77,6 +78,9 @@ class Reach:
             while self._pending:
                 self._visit(*self._pending.pop())
             looked = len(self.names)
+            if self._everything:  # functions may be asked for attributes that they do not have yet
+                self._named += [Named(f, name, [f.__dict__]) for f, name in self._bare]
+                self._bare.clear()
             if self._constructors and not self.names.isdisjoint(CONSTRUCTING):
                 self._pending += self._constructors
                 self._constructors.clear()
@@ -334,7 +338,10 @@ class Reach:
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")
         self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
-        self._named.append(Named(f, name, [f.__dict__]))
+        if f.__dict__ or self._everything:
+            self._named.append(Named(f, name, [f.__dict__]))
+        else:
+            self._bare.append((f, name))
         return found
 
     def _keep(self, container: Any, name: str) -> None:

@@ -180,8 +180,10 @@ class Reader(ResultReader):
                 events.append((place, leaf, self._gradient_then(at, leaf, storage, first, exits)))
         return events + self._required()
 
-    def _gradient_then(self, at: int, leaf: int, storage: int, first: int, exits: list[Any]) -> Made:
-        """The gradient that a leaf got at this place of the log, if the run ends before it gets another one."""
+    def _gradient_then(self, at: int, leaf: int, storage: int, first: int, exits: list[Any]) -> Made | None:
+        """The gradient that a leaf got at this place, if the run ends before it gets another one; None as at first."""
+        if leaf in self.held and _look.memory_of(self.held[leaf])[0] == storage:
+            return None
         made = self.capture.made
         number = next((n for n in range(len(made), 0, -1) if made[n - 1][1] == storage and made[n - 1][0] <= at), 0)
         buffer = next((b for b in self.buffers.values() if number and b.storage == number), None)

@@ -308,6 +308,15 @@ cdef int note_gradient(int64_t rec, object held, bint read, Storage* now, const 
     return 0
 
 
+cdef int note_fresh(Storage* st) except -1:
+    """The version of a storage that was just made starts from 0: the changes before do not count."""
+    cdef Py_ssize_t n = len(current.changes)
+    while n > 0 and current.changes[n - 1][1] == <int64_t><uintptr_t>st:
+        n -= 1
+    del current.changes[n:]
+    return 0
+
+
 cdef int note_node(int64_t rec) except -1:
     """The node of a record is given to Python; what is before the capture may be another one at each call."""
     if record(rec)[REC_SEQ] < current.first_sequence:

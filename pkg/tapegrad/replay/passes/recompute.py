@@ -87,7 +87,7 @@ def computed_again(
         return program.buffers[n].kind != INSIDE or program.observed(n) or lifetimes[n][1] >= at
 
     def plan(n: int) -> bool:
-        if len(makers[n]) != 1 or makers[n][0] >= at or len(again) >= MOST_STEPS:
+        if len(makers.get(n, ())) != 1 or makers[n][0] >= at or len(again) >= MOST_STEPS:
             return False
         maker = makers[n][0]
         step = program.steps[maker]
