@@ -1140,3 +1140,51 @@ def test_a_gradient_made_in_inference_mode_is_not_changed_outside_it():
         w.grad = torch.zeros(3)
     with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
         f(torch.ones(3))
+
+
+@pytest.mark.filterwarnings("ignore:.* runs eagerly")
+@pytest.mark.parametrize("of", ["parameter", "argument", "intermediate"])
+def test_a_hook_that_comes_later_is_called_by_autograd_grad(of):
+    """autograd.grad puts no gradient, and yet calls the hooks of what it is asked for."""
+
+    def build():
+        w = world(w=torch.ones(3, requires_grad=True), hooked=False)
+
+        def step(x):
+            (g,) = torch.autograd.grad((w.w * x).sum(), [w.w if of == "parameter" else x], retain_graph=True)
+            return g
+
+        w.step = step
+        return w
+
+    twins = Twins(build)
+
+    def given(w):
+        x = torch.full((3,), 2.0, requires_grad=True)
+        x = x * 1 if of == "intermediate" else x
+        if w.hooked:
+            (w.w if of == "parameter" else x).register_hook(lambda g: g * 10)
+        return x
+
+    for _ in range(4):
+        twins.call(given)
+    assert twins.counters.replayed >= 2
+    twins.both(lambda w: setattr(w, "hooked", True))
+    for _ in range(3):
+        assert twins.call(given).tolist() in ([10.0] * 3, [20.0] * 3, [200.0] * 3, [2000.0] * 3)
+
+
+@pytest.mark.filterwarnings("ignore:.* runs eagerly")
+def test_what_autograd_grad_retains_is_there():
+    def step(x):
+        (g,) = torch.autograd.grad((x * x).sum(), [x])
+        return g
+
+    f = torch.compile(step)
+    for k in range(6):
+        x = torch.ones(3, requires_grad=True) * 2
+        if k == 5:
+            x.retain_grad()
+        f(x)
+    assert x.grad is not None
+    assert f.counters.replayed >= 2

@@ -151,6 +151,15 @@ def plan_call(int64_t address, bytes frame, words, params, table, int64_t table_
     return items, max(f[FRAME_GRAIN], 1), f[FRAME_PHASES], f[FRAME_SCRATCH_BYTES]
 
 
+def is_listened_to(Tensor t not None):
+    """Whether anything is called, or kept, when a gradient reaches the tensor."""
+    return listened_to(t)
+
+
+cdef bint listened_to(Tensor t):
+    return t.rec >= 0 and ((record(t.rec)[REC_FLAGS] & FLAG_RETAIN) != 0 or has_hooks(t))
+
+
 cdef bint has_hooks(Tensor leaf):
     """Whether anything is called when a gradient reaches the leaf."""
     cdef int64_t held

@@ -27,7 +27,7 @@ cdef class TensorPlan:
 
 cdef class TensorForm:
     cdef int dt, ndim
-    cdef bint requires, leaf, inference
+    cdef bint requires, leaf, inference, listened_to
     cdef object kind                    # its class
     cdef int64_t shape[MAX_DIMS]
     cdef int64_t strides[MAX_DIMS]

@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, needs_grad
+from tapegrad.replay._look cimport listened_to
 from tapegrad.tape._storage cimport storage_exact, storage_release, storage_retain
 from tapegrad.tape._tape cimport record
 
@@ -54,7 +55,7 @@ cdef class TensorPlan:
 
 
 cdef class TensorForm:
-    """What a program takes for granted of a tensor: class, dtype, layout, and whether it has a history."""
+    """What a program takes for granted of a tensor: class, dtype, layout, whether it has a history and hooks."""
 
     def __init__(self, Tensor t not None):
         cdef int d
@@ -64,6 +65,7 @@ cdef class TensorForm:
         self.requires = t.requires_grad
         self.leaf = t.is_leaf
         self.inference = t.inference
+        self.listened_to = listened_to(t)
         for d in range(t.ndim_):
             self.shape[d] = t.shape_[d]
             self.strides[d] = t.strides_[d]
@@ -77,7 +79,9 @@ cdef class TensorForm:
                 return False
         if needs_grad(t) != self.requires:      # brings the history of a view up to date
             return False
-        return (t.rec < 0 or (record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf
+        if t.rec < 0:
+            return self.leaf and not self.listened_to
+        return ((record(t.rec)[REC_FLAGS] & FLAG_LEAF) != 0) == self.leaf and listened_to(t) == self.listened_to
 
 
 cdef class Guarded(TensorForm):

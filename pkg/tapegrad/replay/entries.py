@@ -163,7 +163,8 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
         tensors.append(o)
         attributes = _look.attributes_of(o)
         form = (type(o), *_look.layout_of(o))
-        return (*form, tuple(attributes)) if attributes else form
+        listened_to = _look.is_listened_to(o)
+        return (*form, listened_to, *(attributes or ())) if attributes or listened_to else form
     if isinstance(o, (bool, int, float, complex, str, bytes, tuple)) and getattr(o, "__dict__", None):
         others.append(o)  # it has attributes beside its value
         return "object", id(o)
