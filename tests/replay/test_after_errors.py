@@ -130,3 +130,30 @@ def test_a_gradient_that_was_there_is_put_back():
         return w
 
     assert failing(make, step).compiled.w.grad.tolist() == [5.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize("order", [2.0, 1.0, float("inf")])
+def test_clipping_that_refuses_what_is_not_finite(order):
+    def build():
+        w = world(w=torch.nn.Parameter(torch.ones(3)))
+        w.optimizer = torch.optim.SGD([w.w], lr=0.1, momentum=0.9)
+
+        def step(x):
+            w.optimizer.zero_grad()
+            (w.w * x).sum().backward()
+            norm = torch.nn.utils.clip_grad_norm_([w.w], 0.5, order, error_if_nonfinite=True)
+            w.optimizer.step()
+            return norm
+
+        w.step = step
+        return w
+
+    twins = Twins(build)
+    for k in range(5):
+        twins.call(torch.full((3,), float(k)))
+    assert twins.counters.replayed >= 2
+    assert twins.counters.eager == 0
+    twins.call(torch.tensor([1.0, float("inf"), 0.0]))
+    assert "non-finite" in twins.error[1]
+    assert f"order {order}" in twins.error[1]
+    twins.replays(2, torch.ones(3))

@@ -189,6 +189,7 @@ SEEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Setting the dtype:DeprecationWarning")
 @pytest.mark.parametrize("case", SEEN, ids=lambda c: c.__name__)
 def test_is_seen(case):
     f, change = case()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
-from .._layout import FRAME_EXT, FRAME_IN
+from .._layout import FRAME_ERROR, FRAME_EXT, FRAME_IN
 from ..dtypes import float32 as T
 from ..dtypes import int64
 from ..native.symbols import pointer
@@ -16,6 +17,7 @@ __all__: list[str] = []
 
 OUTSIDE = 1
 NEGATIVE, TOO_LARGE = 1, 2
+NOT_FINITE = 1
 
 
 def probabilities_kernel(f, lo, hi):
@@ -94,3 +96,51 @@ def check_classes(x: Any, classes: int) -> None:
     >>> check_classes(torch.tensor([0, 2]), 3)
     """
     _classes(x, classes=classes)
+
+
+def finite_kernel(f, lo, hi):
+    """words: elements, the order as a float64. Nothing is computed: status NOT_FINITE where one is not finite."""
+    words = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, 1, 1, 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    for i in range(words[0]):
+        if x[i] - x[i] != 0.0:  # of what is infinite it is not a number
+            f[FRAME_ERROR] = words[1]
+            return NOT_FINITE
+    return 0
+
+
+def not_finite(order: int, _: int) -> Exception:
+    (norm_type,) = struct.unpack("d", struct.pack("q", order))
+    return RuntimeError(
+        f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. "
+        "To disable this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`"
+    )
+
+
+_total_norm = structured(
+    "check_total_norm",
+    inputs=("x",),
+    rule=lambda x, order: Plan((0,), x.dtype, words=(numel(x.shape), struct.unpack("q", struct.pack("d", order))[0])),
+    forward=finite_kernel,
+    dtypes=FLOATS,
+    errors={NOT_FINITE: not_finite},
+    doc="Nothing; RuntimeError where an element of `x` is infinite or not a number.",
+    samples=[
+        (Given([0.0, -2.0]), {"order": 2.0}),
+        (Given([]), {"order": 1.0}),
+        (Given(1.0), {"order": float("inf")}),
+        (Given([0.5] * 30000), {"order": 2.0}),
+    ],
+)
+
+
+def check_total_norm(norm: Any, order: float) -> None:
+    """RuntimeError where the norm of this order is infinite or not a number.
+
+    >>> import tapegrad as torch
+    >>> from tapegrad.ops.checks import check_total_norm
+    >>> check_total_norm(torch.tensor(5.0), 2.0)
+    """
+    _total_norm(norm, order=order)

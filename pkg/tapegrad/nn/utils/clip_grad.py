@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 
 from ... import api
+from ...ops.checks import check_total_norm
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
 
@@ -41,12 +42,8 @@ def get_total_norm(
     with api.no_grad():
         norms = [_norm(t, norm_type) for t in tensors]
         total = _norm(api.stack(norms), norm_type)
-    if error_if_nonfinite and not math.isfinite(total.item()):
-        raise RuntimeError(
-            f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it "
-            "cannot be clipped. To disable this error and scale the gradients by the non-finite norm "
-            "anyway, set `error_if_nonfinite=False`"
-        )
+    if error_if_nonfinite:
+        check_total_norm(total, norm_type)
     return total
 
 
