@@ -308,6 +308,16 @@ def test_code_that_only_names_a_thread_of_its_own_is_not_refused():
     assert f.counters.replayed == 2
 
 
+seed = 3.0
+
+
+def test_a_number_that_is_called_seed_is_none():
+    f = torch.compile(lambda x: x * seed * np.pi, fullgraph=True)
+    for _ in range(4):
+        f(torch.ones(2))
+    assert f.counters.replayed == 2
+
+
 # ---------------------------------------------------------------- attributes of arguments
 
 

@@ -97,6 +97,7 @@ programs = st.builds(
     namespace, codes=codes, zero=st.sampled_from(["before", "after", "never"]), to_none=st.booleans(),
     last=st.integers(1, 4), backward=st.sampled_from([0, 1, 1, 1, 2]), clip=st.integers(0, 2), update=st.booleans(),
     optimizer=number, result=number, limit=st.sampled_from([None] * 5 + [1, 4000]),
+    check=st.sampled_from([False] * 7 + [True]),
 )  # fmt: skip
 EVENTS = ["same"] * 8 + [
     "rows", "rows", "lr", "lr", "eager", "clear", "clear", "seed", "mode", "strided", "state", "parameter",
@@ -267,7 +268,7 @@ def run_one(program, events):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         options = {} if program.limit is None else {"options": {"memory_limit": program.limit}}
-        twins = Twins(make(program), **options)
+        twins = Twins(make(program), check=program.check, **options)
         rows = 2
         for event, k in events:
             if event == "rows":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .code_names import CodeNames
@@ -24,15 +24,21 @@ def hidden_in(code: CodeNames, namespace: Mapping[str, Any]) -> str | None:
     """Why code with these names cannot be replayed, whatever two recordings show; None if nothing tells so."""
     if not code.names.isdisjoint(FRAMES):
         return f"what {min(code.names & FRAMES)} gives cannot be known"
-    if code.names.isdisjoint(THREADS) and code.names.isdisjoint(SEEDS):
-        return None
-    used = [namespace[n] for n in code.globals if n in namespace]
-    used += [sys.modules[n] for n in code.imports if n in sys.modules]
-    if not code.names.isdisjoint(THREADS) and any(top_of(o) in MODULES_OF_THREADS for o in used):
+    if uses(THREADS, lambda o: top_of(o) in MODULES_OF_THREADS, code, namespace):
         return "threads are started inside"
-    if not code.names.isdisjoint(SEEDS) and any(is_generator(o) for o in used):
+    if uses(SEEDS, is_generator, code, namespace):
         return "Python's or NumPy's random numbers are seeded inside"
     return None
+
+
+def uses(wanted: frozenset[str], fits: Callable[[Any], bool], code: CodeNames, namespace: Mapping[str, Any]) -> bool:
+    """Whether code has one of these attributes beside a global that fits, or a global of such a name that does."""
+    found = code.names & wanted
+    if not found:
+        return False
+    used = [namespace[n] for n in (code.globals if found - code.globals else found) if n in namespace]
+    used += [sys.modules[n] for n in code.imports if n in sys.modules]
+    return any(fits(o) for o in used)
 
 
 def top_of(o: Any) -> str:
