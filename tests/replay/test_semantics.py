@@ -1188,3 +1188,19 @@ def test_what_autograd_grad_retains_is_there():
         f(x)
     assert x.grad is not None
     assert f.counters.replayed >= 2
+
+
+def test_a_gradient_that_is_added_to_is_returned_itself():
+    w = torch.ones(3, requires_grad=True)
+
+    def step(x):
+        (w * x).sum().backward()
+        return w.grad, {"again": w.grad}
+
+    f = torch.compile(step, fullgraph=True)
+    for k in range(6):
+        found, again = f(torch.ones(3))
+        assert found is w.grad
+        assert again["again"] is w.grad
+        assert found.tolist() == [k + 1.0] * 3
+    assert f.counters.replayed == 3

@@ -15,7 +15,7 @@ from tapegrad._elements cimport itemsizes
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.replay._look cimport gradient_at, has_hooks
-from tapegrad.replay._plans cimport Argument, Guarded, Rebuild, Root, Same, Stamp, TensorPlan
+from tapegrad.replay._plans cimport Argument, Guarded, Held, Rebuild, Root, Same, Stamp, TensorPlan
 from tapegrad.tape._copies cimport record_copy_in
 from tapegrad.tape._execute cimport blas_table, n_threads, run_chunks, run_on_threads
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
@@ -458,6 +458,8 @@ cdef class Machine:
             return [self.build(s, arguments, records) for s in <list>shape]
         if type(shape) is dict:
             return {key: self.build(s, arguments, records) for key, s in (<dict>shape).items()}
+        if isinstance(shape, Held):
+            return gradient_at(self.leaf((<Held>shape).number, arguments))
         if isinstance(shape, Same):
             return (<Same>shape).object
         if isinstance(shape, Rebuild):

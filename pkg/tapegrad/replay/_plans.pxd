@@ -10,6 +10,9 @@ cdef class Argument:
 cdef class Root:
     cdef readonly int64_t number
 
+cdef class Held:
+    cdef readonly int64_t number
+
 cdef class Same:
     cdef readonly object object
 

@@ -11,6 +11,10 @@ class Root:
     number: int
     def __init__(self, number: int) -> None: ...
 
+class Held:
+    number: int
+    def __init__(self, number: int) -> None: ...
+
 class Same:
     object: Any
     def __init__(self, object: Any) -> None: ...

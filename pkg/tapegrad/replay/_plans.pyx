@@ -25,6 +25,13 @@ cdef class Root:
         self.number = number
 
 
+cdef class Held:
+    """In a result: the gradient that leaf `number` has, before the run as after it."""
+
+    def __init__(self, number):
+        self.number = number
+
+
 cdef class Same:
     """In a result: this very object, from outside."""
 

@@ -116,6 +116,7 @@ class Addresses:
                 owners.setdefault(rec, t)
         self.owners = owners
         self.leaves: list[Leaf] = []
+        self.untouched: set[int] = set()  # leaves that have the gradient that they had
         self.held: dict[int, Tensor] = {}  # the gradients that leaves had at the start, by the leaf's number
         self.leaf_of: dict[int, int] = {}
         for rec, (read, there, held) in gradients.items():

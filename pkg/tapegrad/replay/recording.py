@@ -114,6 +114,7 @@ class Reader(ResultReader):
                 now = now.grad
             if now is not None and now is self.held.get(i):
                 exits.append(None)
+                self.untouched.add(i)
             else:
                 exits.append(False if now is None else now)
                 if now is not None:

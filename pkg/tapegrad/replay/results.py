@@ -53,7 +53,8 @@ class ResultReader(StepReader):
                 id(result) in self.known or _look.memory_of(result)[1] not in self.living
             ):
                 return result
-            return self._made(result)
+            leaf = next((i for i, gradient in self.held.items() if gradient is result and i in self.untouched), None)
+            return self._made(result) if leaf is None else _plans.Held(leaf)
         if isinstance(result, (*PLAIN, dtype)):
             return result
         if any(result is o for o in self.objects):
