@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 
 import pytest
 import tapegrad as torch
@@ -40,3 +41,11 @@ def test_interrupted_recordings_stop_listening(after):
     assert (g.counters.recorded, g.counters.replayed) == (2, 2), g.counters
     for _ in range(4):
         assert torch.equal(f(torch.ones(3)), torch.full((3,), 2.0))
+
+
+def test_numpy_is_being_imported_by_another_thread(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy.random", types.ModuleType("numpy.random"))
+    f = torch.compile(lambda x: x * 2, fullgraph=True)
+    for k in range(5):
+        assert f(torch.full((2,), float(k))).tolist() == [2.0 * k] * 2
+    assert f.counters.replayed == 3

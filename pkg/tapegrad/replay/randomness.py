@@ -20,10 +20,10 @@ def random_states() -> tuple[Any, Any]:
 
 
 def numpy_state() -> Any:
-    module = sys.modules.get("numpy.random")
-    if module is None:
+    find = getattr(sys.modules.get("numpy.random"), "get_bit_generator", None)
+    if find is None:  # not imported, or another thread is about it
         return None
-    generator = module.get_bit_generator()
+    generator = find()
     known = _addresses.get(id(generator))
     if known is None:
         known = _addresses[id(generator)] = generator, address_of(generator)
