@@ -182,7 +182,17 @@ def operator_that_is_an_object():
     return use(lambda: -c), lambda: setattr(Call, "k", 3.0)
 
 
+def call_of_a_module():
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    net = Net()
+    return (lambda x: net(x)), lambda: setattr(Net, "__call__", lambda self, x: x * 9)
+
+
 SEEN = [
+    call_of_a_module,
     event, queued, c_number, weak_values, method_of_a_list, attribute_of_a_partial, partial_method, order, default,
     array_of_objects, dtype_of_an_array, attribute_of_an_array, typecode, keys_of_a_proxy, shown_keys, of_a_class,
     of_a_function, of_a_module, by_another_name, matched, formatted, operator_that_is_an_object,

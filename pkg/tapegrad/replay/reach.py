@@ -282,6 +282,8 @@ class Reach:
         self._named.append(named)
         found: tuple[list[tuple[Any, str]], list[tuple[Any, str]]] = ([], [])
         below = library_below(kind)
+        if "__call__" not in vars(kind) and any("__call__" in vars(c) for c in kind.__mro__[1:]):
+            named.absent.add("__call__")  # one of its own may come
         for key, value in vars(kind).items():
             special = key.startswith("__") and key.endswith("__")
             # Methods that a library's class below may call, by names that no code of the user's has.
