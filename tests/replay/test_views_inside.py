@@ -86,3 +86,14 @@ def test_a_detached_parameter_is_a_new_tensor_at_each_replay():
     kept[-1][1].zero_()
     assert w.tolist() == [0.0, 0.0, 0.0]
     assert kept[-1][1]._version == w._version
+
+
+def test_views_of_two_arguments_of_one_memory():
+    f = torch.compile(lambda x, y: (x.t(), y.t(), x * y.sum()), fullgraph=True)
+    for k in range(5):
+        whole = torch.full((6, 2), float(k))
+        x, y, _ = f(whole[:3], whole[3:])
+        y.add_(1)
+        assert whole.tolist() == [[float(k)] * 2] * 3 + [[k + 1.0] * 2] * 3
+        assert x._base is y._base is whole
+    assert f.counters.replayed == 3

@@ -114,15 +114,15 @@ class ResultReader(StepReader):
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
             return operand.buffer, first - start, None
-        for i, a in enumerate(self.arguments):
-            _, there, _, begin, stop = _look.memory_of(a)
-            if there == start:
-                if first < begin or end > stop:  # another argument's memory may end sooner
-                    raise Unfit("the function returns memory around an argument's", lasting=True)
+        places = [_look.memory_of(a) for a in self.arguments]
+        for i, (_, there, _, begin, stop) in enumerate(places):
+            if there == start and begin <= first and end <= stop:
                 return -1, first - begin, _plans.Argument(i)
         for owner in (*self.known.values(), *self.guarded.values()):
             if _look.memory_of(owner)[1] == start:
                 return -1, first - _look.memory_of(owner)[3], owner
+        if any(there == start for _, there, _, _, _ in places):  # another call's memory may end sooner
+            raise Unfit("the function returns memory around an argument's", lasting=True)
         raise Unfit("the function returns memory that the recording does not know")
 
     def _base_of(self, t: Tensor) -> Any:
