@@ -159,6 +159,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "argmin": _place(np.argmin),
     "check_probabilities": lambda x: np.zeros(0),
     "check_classes": lambda x, classes: np.zeros(0, np.int64),
+    "check_deviations": lambda x: np.zeros(0),
     "check_total_norm": lambda x, order: np.zeros(0),
     "arange": _arange,
     "integer_arange": _arange,

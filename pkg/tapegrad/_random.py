@@ -13,6 +13,7 @@ from ._generator import Generator, default_generator
 from ._tensor import Tensor
 from .dtypes import dtype, int64
 from .ops import random as draws
+from .ops.checks import check_deviations
 from .ops.random import Draw
 from .ops.registry import BY_NAME
 from .tape import _capture
@@ -187,8 +188,8 @@ def normal(
     """Normal numbers of this mean and standard deviation, numbers (with a size) or tensors."""
     require_cpu(device)
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
-        if isinstance(std, Tensor) and bool((std < 0).any()):
-            raise RuntimeError("normal expects all elements of std >= 0.0")
+        if isinstance(std, Tensor):
+            check_deviations(std.detach() if std.is_floating_point() else std.double())
         shape = (mean + std).shape
         d = mean.dtype if isinstance(mean, Tensor) else std.dtype
         if not isinstance(std, Tensor):

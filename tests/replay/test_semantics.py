@@ -1204,3 +1204,19 @@ def test_a_gradient_that_is_added_to_is_returned_itself():
         assert again["again"] is w.grad
         assert found.tolist() == [k + 1.0] * 3
     assert f.counters.replayed == 3
+
+
+def test_normal_numbers_of_deviations_in_a_tensor():
+    def build():
+        w = world(generator=torch.Generator().manual_seed(1))
+        w.step = lambda m, s: torch.normal(m, s) + torch.normal(0.0, s, generator=w.generator)
+        return w
+
+    twins = Twins(build)
+    for k in range(5):
+        twins.call(torch.full((3,), float(k)), torch.full((3,), k + 0.5))
+    assert twins.counters.replayed == 3
+    for std in (-1.0, float("nan")):
+        twins.call(torch.zeros(3), torch.tensor([1.0, std, 1.0]))
+        assert twins.error == ("RuntimeError", "normal expects all elements of std >= 0.0")
+    twins.replays(1, torch.zeros(3), torch.ones(3))

@@ -144,3 +144,37 @@ def check_total_norm(norm: Any, order: float) -> None:
     >>> check_total_norm(torch.tensor(5.0), 2.0)
     """
     _total_norm(norm, order=order)
+
+
+def deviations_kernel(f, lo, hi):
+    """words: elements. Nothing is computed: status OUTSIDE where one is not at least 0."""
+    n = pointer(f[FRAME_EXT], int64)[0]
+    if lo == -1:
+        return plan_items(f, n, 32768, 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    outside = 0
+    for i in range(lo, hi):
+        outside += 0 if x[i] >= 0.0 else 1
+    return OUTSIDE if outside > 0 else 0
+
+
+_deviations = structured(
+    "check_deviations",
+    inputs=("x",),
+    rule=lambda x: Plan((0,), x.dtype, words=(numel(x.shape),)),
+    forward=deviations_kernel,
+    dtypes=FLOATS,
+    errors={OUTSIDE: lambda *_: RuntimeError("normal expects all elements of std >= 0.0")},
+    doc="Nothing; RuntimeError where an element of `x` is negative or not a number.",
+    samples=[(Given([[0.0, 0.5], [1.0, 7.0]]),), (Given([]),), (Given(1.0),), (Given([0.5] * 70000),)],
+)
+
+
+def check_deviations(x: Any) -> None:
+    """RuntimeError where an element is no standard deviation.
+
+    >>> import tapegrad as torch
+    >>> from tapegrad.ops.checks import check_deviations
+    >>> check_deviations(torch.tensor([0.0, 2.0]))
+    """
+    _deviations(x)
