@@ -1,5 +1,8 @@
 """Leaves that the function makes itself, and arguments that it makes require gradients: losses with derivatives."""
 
+import copy
+import warnings
+
 import pytest
 import tapegrad as torch
 from _twins import Twins, batch, world
@@ -198,3 +201,63 @@ def test_a_gradient_wanted_after_the_first_use():
         t.call(batch(4)[0].requires_grad_())
         t.call(batch(4, seed=2)[0])
     assert t.counters.eager == 0
+
+
+@pytest.mark.parametrize("make", [
+    lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9), lambda p, lr: torch.optim.Adam(p, lr=lr),
+], ids=["SGD", "Adam"])  # fmt: skip
+def test_a_model_and_an_optimizer_that_live_inside(make):
+    """Meta-learning: a copy is fitted, and its gradients become those of the model."""
+
+    def build():
+        w = world(model=torch.nn.Linear(4, 1), lr=[0.05])
+        w.optimizer = torch.optim.SGD(w.model.parameters(), lr=0.1)
+
+        def step(x, y):
+            fast = copy.deepcopy(w.model)
+            optimizer = make(fast.parameters(), w.lr[0])
+            for _ in range(3):
+                optimizer.zero_grad()
+                ((fast(x) - y) ** 2).mean().backward()
+                optimizer.step()
+            loss = ((fast(x) - y) ** 2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            w.optimizer.zero_grad()
+            for p, q in zip(w.model.parameters(), fast.parameters(), strict=True):
+                p.grad = q.grad.clone()
+            w.optimizer.step()
+            return loss.detach()
+
+        w.step = step
+        return w
+
+    twins = Twins(build)
+    for k in range(6):
+        twins.call(torch.full((3, 4), 0.1 * k), torch.ones(3, 1))
+    assert twins.counters.replayed == 4
+    twins.both(lambda w: w.lr.__setitem__(0, 0.2))
+    for k in range(4):
+        twins.call(torch.full((3, 4), 0.1 * k), torch.ones(3, 1))
+    assert twins.counters.replayed == 6
+    assert twins.counters.eager == 0
+
+
+def test_an_optimizer_made_inside_that_is_kept():
+    kept = []
+
+    def step(x):
+        w = torch.ones(3, requires_grad=True)
+        optimizer = torch.optim.SGD([w], lr=0.1)
+        (w * x).sum().backward()
+        optimizer.step()
+        kept[:] = [optimizer]
+        return w.detach()
+
+    f = torch.compile(step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for k in range(6):
+            assert f(torch.full((3,), float(k))).tolist() == step(torch.full((3,), float(k))).tolist()
+    assert f.counters.replayed == 0
+    assert len(kept[0].param_groups[0]["params"]) == 1

@@ -143,7 +143,7 @@ class SGD(Optimizer):
             params, grads, buffers = later if buffer is not None else first
             if buffer is None:
                 made.append((p, ("momentum_buffer",)))
-                buffer = own["momentum_buffer"] = api.empty_like(p)
+                buffer = own["momentum_buffer"] = api.zeros_like(p)
             params.append(p)
             grads.append(grad)
             buffers.append(buffer)

@@ -21,6 +21,7 @@ from tapegrad.tape._tape cimport extension, ext_params, ext_words, next_sequence
 import os
 
 cdef extern from "Python.h":
+    PyObject* PyTuple_GET_ITEM(object t, Py_ssize_t i)
     unsigned long PyThread_get_thread_ident()
     void* PyEval_GetFrame()
     Py_ssize_t Py_REFCNT(PyObject* o)
@@ -154,7 +155,24 @@ cdef class Capture:
             _storage.holding = 1
             for rec, (read, held) in self.gradients.items():
                 self.gradients[rec] = (read, held is not None, None if held is None else held())
+            self.forget_groups()
             self.forget_passing()
+
+    cdef int forget_groups(self) except -1:
+        """Drops the parameter groups of optimizers that are gone: their numbers stay what they were."""
+        cdef Py_ssize_t k
+        cdef PyObject* group
+        cdef dict mine = {}
+        for k in range(len(self.updates)):
+            group = PyTuple_GET_ITEM(self.updates[k], 2)
+            mine[<int64_t><uintptr_t>group] = mine.get(<int64_t><uintptr_t>group, 0) + 1
+        cdef list kept = []
+        for k in range(len(self.updates)):
+            group = PyTuple_GET_ITEM(self.updates[k], 2)
+            if Py_REFCNT(group) > mine[<int64_t><uintptr_t>group]:
+                kept.append(self.updates[k])
+        self.updates = kept
+        return 0
 
     cdef int forget_passing(self) except -1:
         """Drops the tensors that nobody else holds any more: views that the code made, say, and their records."""
