@@ -122,14 +122,6 @@ class Generator:
             self._set_seed(_system_seed())
         return self._address
 
-    def words(self) -> np.ndarray:
-        """A copy of the state words."""
-        return self._words.copy()
-
-    def set_words(self, words: np.ndarray) -> None:
-        """Puts back what `words` gave."""
-        self._words[:] = words
-
     def manual_seed(self, seed: int) -> Generator:
         """Start the stream of `seed` (64 bits, negative ones wrap; the low 32 matter) and return self.
 

@@ -49,16 +49,10 @@ def _fill(out: Tensor, draw: Draw, generator: Any, inputs: tuple[Tensor, ...] = 
         return out
     words = b"".join(w.to_bytes(8, "little", signed=True) for w in draw.words)
     with g.lock:
-        before = g.words() if inputs else None
         _capture.note_generator(g)
-        try:
-            _structured.run_kernel(
-                BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
-            )
-        except BaseException:
-            if before is not None:  # some numbers were drawn before the probability that is none
-                g.set_words(before)
-            raise
+        _structured.run_kernel(
+            BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
+        )
     return out
 
 

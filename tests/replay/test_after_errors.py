@@ -157,3 +157,24 @@ def test_clipping_that_refuses_what_is_not_finite(order):
     assert "non-finite" in twins.error[1]
     assert f"order {order}" in twins.error[1]
     twins.replays(2, torch.ones(3))
+
+
+def test_a_draw_that_is_refused_leaves_the_generator():
+    def build():
+        w = world(generator=torch.Generator().manual_seed(1), seen=torch.zeros(3))
+
+        def step(p):
+            w.seen.add_(torch.rand(3, generator=w.generator))
+            found = torch.bernoulli(p) + torch.bernoulli(p.double(), generator=w.generator)
+            return found + torch.rand(3)
+
+        w.step = step
+        return w
+
+    twins = Twins(build)
+    for _ in range(4):
+        twins.call(torch.full((3,), 0.5))
+    assert twins.counters.replayed == 2
+    twins.call(torch.tensor([0.5, 0.5, 9.0]))
+    assert twins.error[0] == "RuntimeError"
+    twins.replays(2, torch.full((3,), 0.5))

@@ -150,26 +150,32 @@ def bernoulli(f, lo, hi):
 
 
 def bernoulli_float32(f, lo, hi):
-    """A probability per element (float32 input); error 1 for one outside [0, 1]."""
+    """A probability per element (float32 input); error 1, and nothing is drawn, where one is outside [0, 1]."""
     g = f[FRAME_EXT]
     y = pointer(f[FRAME_OUT], T)
     p = pointer(f[FRAME_IN], float32)
+    outside = 0
     for i in range(lo, hi):
-        if not (p[i] >= float32(0.0) and p[i] <= float32(1.0)):
-            return 1
+        outside += 0 if p[i] >= float32(0.0) and p[i] <= float32(1.0) else 1
+    if outside > 0:
+        return 1
+    for i in range(lo, hi):
         u = float32(int32(next_word(g) & 0xFFFFFF)) * float32(5.9604644775390625e-08)
         y[i] = where(u < p[i], T(1), T(0))
     return 0
 
 
 def bernoulli_float64(f, lo, hi):
-    """A probability per element (float64 input); error 1 for one outside [0, 1]."""
+    """A probability per element (float64 input); error 1, and nothing is drawn, where one is outside [0, 1]."""
     g = f[FRAME_EXT]
     y = pointer(f[FRAME_OUT], T)
     p = pointer(f[FRAME_IN], float64)
+    outside = 0
     for i in range(lo, hi):
-        if not (p[i] >= 0.0 and p[i] <= 1.0):
-            return 1
+        outside += 0 if p[i] >= 0.0 and p[i] <= 1.0 else 1
+    if outside > 0:
+        return 1
+    for i in range(lo, hi):
         y[i] = where(next_uniform(g) < p[i], T(1), T(0))
     return 0
 

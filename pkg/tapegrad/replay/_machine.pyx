@@ -254,12 +254,14 @@ cdef class Machine:
             for k in range(self.n_spots):
                 spot = self.spots + 3 * k
                 (<int64_t*><uintptr_t>spot[0])[0] = self.base_address[spot[1]] + spot[2]
-            for lock in self.locks:
-                lock.acquire()
+            held = []
             try:
+                for lock in self.locks:
+                    lock.acquire()      # an interrupt may come while it waits
+                    held.append(lock)
                 status = self.execute()
             finally:
-                for lock in self.locks:
+                for lock in held:
                     lock.release()
             self.bump(status)
             if status >= 0:

@@ -64,7 +64,7 @@ class CompiledFunction(Caller):
         self._held = Held()
         self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is freed meanwhile may call the function again
         self._fruitless = 0  # recordings since one became a program or a program ran
         self._replayed = 0
 
@@ -99,7 +99,7 @@ class CompiledFunction(Caller):
         arguments = tuple(tensors)
         # Now: a run may change the arguments, so that they require gradients.
         fast = Form(args, kwargs) if signature.entries and not self.check and simple(args, kwargs) else None
-        for at, entry in enumerate(signature.entries):
+        for at, entry in enumerate(tuple(signature.entries)):  # another thread may change their order
             changed = entry.guards.difference()
             if changed is not None:
                 reason = f"{changed} changed"
@@ -116,7 +116,8 @@ class CompiledFunction(Caller):
             if done:
                 self._counters.replayed += 1
                 if at:
-                    signature.entries.insert(0, signature.entries.pop(at))
+                    with self._lock:
+                        signature.prefer(entry)
                 self._remember(entry, fast)
                 return result
             reason = "a tensor from outside changed"
@@ -160,7 +161,7 @@ class CompiledFunction(Caller):
         if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
             if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
-                alike = [s for s in self._signatures.values() if s.kinds == signature.kinds]
+                alike = [s for s in tuple(self._signatures.values()) if s.kinds == signature.kinds]
                 self._drop([s for s in alike if (s.eager is not None or s.given_up) and not s.entries])
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
@@ -344,15 +345,16 @@ class CompiledFunction(Caller):
     def _forget_dead(self, kept: Signature) -> None:
         """Lets go of arguments known by identity, with their programs. Those that live are recorded anew."""
         probes = self._held.probes()
-        self._drop([s for form, s in self._signatures.items() if s is not kept and self._held.any_in(form)])
+        known = tuple(self._signatures.items())
+        self._drop([s for form, s in known if s is not kept and self._held.any_in(form)])
         self.forget_fast()
         self._held.look_again(probes)
 
     def _drop(self, signatures: list[Signature]) -> None:
         """Forgets signatures, and the arguments that are held for their sake."""
         gone = {id(s) for s in signatures}
-        self._signatures = {form: s for form, s in self._signatures.items() if id(s) not in gone}
-        self._held.keep(self._signatures)
+        self._signatures = {form: s for form, s in tuple(self._signatures.items()) if id(s) not in gone}
+        self._held.keep(tuple(self._signatures))
 
     def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
         """A recording becomes a program if the ones that could have run in its place are the same.

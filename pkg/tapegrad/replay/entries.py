@@ -119,6 +119,12 @@ class Signature:
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
         self.watched = 0  # calls that were
 
+    def prefer(self, entry: Entry) -> None:
+        """This one is looked at first from now on, if it is still there."""
+        if entry in self.entries:
+            self.entries.remove(entry)
+            self.entries.insert(0, entry)
+
     def count(self, replayed: int) -> None:
         """One more recording, after so many replays of the function."""
         if replayed - self.replayed >= WORTH * self.unpaid:

@@ -341,4 +341,5 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
         raise kernel_error(ops[i], status, first, second)
 
     machine.fail = fail
-    machine.locks = tuple(g.lock for g in effects.generators)
+    # In one order everywhere: programs that draw from the same generators do not wait for each other.
+    machine.locks = tuple(sorted((g.lock for g in effects.generators), key=id))
