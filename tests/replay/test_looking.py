@@ -1,5 +1,6 @@
 """`check=True`, `table` and `memory`: replays that are compared with eager code, and programs that are looked at."""
 
+import dataclasses
 import os
 from types import SimpleNamespace
 
@@ -76,3 +77,60 @@ def test_a_look_puts_everything_back():
     assert "update_sgd" in str(run.table(x, runs=3))
     assert run.memory(x).peak > 0
     assert now() == before
+
+
+@pytest.mark.parametrize("look", ["table", "memory"])
+def test_a_learning_rate_that_was_changed_before_a_look_counts(look):
+    w = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1.0)
+
+    @torch.compile
+    def step(x):
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+
+    x = torch.ones(1)
+    for _ in range(4):
+        step(x)
+    optimizer.param_groups[0]["lr"] = 100.0
+    getattr(step, look)(x)
+    step(x)
+    assert w.item() == -104.0
+    assert step.counters.recorded == 2
+
+
+def test_a_table_of_a_run_that_fails_leaves_everything():
+    model = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    count = torch.zeros(1)
+
+    @torch.compile
+    def step(x, y):
+        optimizer.zero_grad()
+        count.add_(1)
+        torch.nn.functional.cross_entropy(model(x) + torch.rand(3), y).backward()
+        optimizer.step()
+
+    x = torch.ones(2, 3)
+    for _ in range(4):
+        step(x, torch.tensor([0, 1]))
+    state = torch.get_rng_state().tolist()
+    with pytest.raises(IndexError):
+        step.table(x, torch.tensor([0, 99]))
+    assert count.item() == count._version == 4
+    assert model.weight.grad is not None
+    assert torch.get_rng_state().tolist() == state
+
+
+def test_check_compares_objects_of_dataclasses_by_what_they_hold():
+    @dataclasses.dataclass(repr=False)
+    class Out:
+        a: object
+        b: object
+
+    step = torch.compile(lambda x: (Out(x * 2, 1), Out(x, {"q": x.sum()})), check=True)
+    kept = []
+    for k in range(8):
+        kept += [step(torch.ones(2, 3)), *[object() for _ in range(k % 3)]]
+    assert step.counters.replayed == 6

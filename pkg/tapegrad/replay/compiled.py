@@ -97,9 +97,9 @@ class CompiledFunction(Caller):
             return self._as_given_up(signature.eager, args, kwargs)
         reason = "new signature" if not signature.recordings else "not confirmed yet"
         arguments = tuple(tensors)
-        # Now: a run may change the arguments, so that they require gradients.
+        # Before the run, which may make arguments require gradients.
         fast = Form(args, kwargs) if signature.entries and not self.check and simple(args, kwargs) else None
-        for at, entry in enumerate(tuple(signature.entries)):  # another thread may change their order
+        for entry in tuple(signature.entries):  # another thread may change their order
             changed = entry.guards.difference()
             if changed is not None:
                 reason = f"{changed} changed"
@@ -109,15 +109,11 @@ class CompiledFunction(Caller):
             if not entry.fits:
                 reason = "an optimizer option changed"
                 continue
-            if self.check:
-                done, result = self._checked(entry, arguments, args, kwargs)
-            else:
-                done, result = entry.machine().run(arguments)
+            run = functools.partial(self._checked, entry, args, kwargs) if self.check else entry.machine().run
+            done, result = run(arguments)
             if done:
                 self._counters.replayed += 1
-                if at:
-                    with self._lock:
-                        signature.prefer(entry)
+                signature.prefer(entry, self._lock)
                 self._remember(entry, fast)
                 return result
             reason = "a tensor from outside changed"
@@ -172,7 +168,7 @@ class CompiledFunction(Caller):
 
     # ---------------------------------------------------------------- looking
 
-    def _checked(self, entry: Entry, arguments: tuple[Tensor, ...], args: Any, kwargs: Any) -> tuple[bool, Any]:
+    def _checked(self, entry: Entry, args: Any, kwargs: Any, arguments: tuple[Tensor, ...]) -> tuple[bool, Any]:
         """A replay, after an eager run from the same state has shown what it must give."""
         if not entry.machine().fits_now(arguments):
             return False, None
@@ -222,8 +218,10 @@ class CompiledFunction(Caller):
         tensors: list[Tensor] = []
         signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
         if signature is not None:
-            for entry in signature.entries:
+            self.forget_fast()
+            for entry in tuple(signature.entries):
                 if entry.guards.difference() is None:
+                    entry.write_cells()  # what has changed is looked at once
                     return entry, tuple(tensors)
         raise RuntimeError(f"{name_of(self.fn)} has no program for these arguments; call it until it is replayed")
 

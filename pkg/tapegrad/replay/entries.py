@@ -119,11 +119,13 @@ class Signature:
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
         self.watched = 0  # calls that were
 
-    def prefer(self, entry: Entry) -> None:
+    def prefer(self, entry: Entry, lock: Any) -> None:
         """This one is looked at first from now on, if it is still there."""
-        if entry in self.entries:
-            self.entries.remove(entry)
-            self.entries.insert(0, entry)
+        if entry in self.entries[1:]:
+            with lock:
+                if entry in self.entries:
+                    self.entries.remove(entry)
+                    self.entries.insert(0, entry)
 
     def count(self, replayed: int) -> None:
         """One more recording, after so many replays of the function."""

@@ -66,8 +66,10 @@ def table_of(before: Program, after: Program, state: Any, arguments: tuple[Any, 
         layout.write_cells(cells, memory)
         machine.timed = True
         for n in range(runs + 1):
-            done, _ = machine.run(arguments)
-            state.restore()
+            try:
+                done, _ = machine.run(arguments)
+            finally:
+                state.restore()
             if not done:
                 raise RuntimeError("the arguments do not fit the program")
             if n == 0:

@@ -8,6 +8,8 @@ import numpy as np
 
 from .._tensor import Tensor, put_gradient
 from . import _look
+from .effects import PLAIN
+from .results import parts_of
 
 __all__ = ["State", "form_and_contents"]
 
@@ -69,4 +71,7 @@ def form_and_contents(o: Any) -> Any:
         return [form_and_contents(x) for x in o]
     if isinstance(o, dict):
         return {k: form_and_contents(v) for k, v in o.items()}
-    return repr(o)
+    parts = parts_of(o)
+    if parts is not None:
+        return type(o), form_and_contents(parts)
+    return repr(o) if isinstance(o, PLAIN) else id(o)
