@@ -103,7 +103,7 @@ EVENTS = ["same"] * 8 + [
     "rows", "rows", "lr", "lr", "eager", "clear", "clear", "seed", "mode", "strided", "state", "parameter",
     "history", "leaf",
     "outside", "nograd", "one", "reload", "freeze", "alias", "own", "grown", "option", "inference", "momentum",
-    "pieces", "again", "again", "hook", "tensor", "tensor", "wrong", "wrong", "wrong",
+    "pieces", "again", "again", "hook", "look", "look", "tensor", "tensor", "wrong", "wrong", "wrong",
 ]  # fmt: skip
 events = st.lists(st.tuples(st.sampled_from(EVENTS), number), min_size=4, max_size=14)
 
@@ -213,6 +213,11 @@ def happen(twins, event, k, rows):
     elif event == "again":  # what an earlier call returned
         first = data(rows, k)[0]
         x = lambda w: again(twins.kept[w is twins.compiled], first)  # noqa: E731
+    elif event == "look":  # after a change, which must count all the same
+        change(lambda w: w.optimizer.param_groups[0].update(lr=0.01 * (k + 1)))
+        with contextlib.suppress(RuntimeError, IndexError):  # there may be no program yet
+            compiled = twins.functions[1]
+            compiled.table(x, y, runs=1) if k % 2 else compiled.memory(x, y)
     elif event == "hook":
         change(lambda w: hook(w.layers[k % 3].weight, w))
     elif event == "alias":
