@@ -18,7 +18,8 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,31 @@ def _system_seed() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
+_living: weakref.WeakSet[Generator] = weakref.WeakSet()
+_held: list[Generator] = []  # while the process forks
+
+
+def in_order(generators: Iterable[Generator]) -> list[Generator]:
+    """The order in which locks of several generators are taken everywhere, so that nobody waits in a circle."""
+    return sorted(generators, key=id)
+
+
+def _before_fork() -> None:
+    """No kernel may be drawing: the child would have its lock for good, and half of its state."""
+    for g in in_order(list(_living)):
+        g.lock.acquire()
+        _held.append(g)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
 class Generator:
     """A stream of random numbers of its own; the same seed gives PyTorch's numbers.
 
@@ -100,6 +126,7 @@ class Generator:
             raise RuntimeError(f"tapegrad has generators on the device cpu only, not on {device}")
         self.device = "cpu"
         self.lock = threading.RLock()
+        _living.add(self)
         self._words = np.zeros(STATE_WORDS, np.int64)
         self._halves = self._words.view(np.int32)
         self._address = self._words.ctypes.data

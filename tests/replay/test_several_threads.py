@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
+import warnings
 
 import pytest
 import tapegrad as torch
@@ -90,3 +93,73 @@ def test_entries_change_their_order():
             assert f(a, a if i % 2 else b)[0].item() == (3.0 if i % 2 else 4.0)
 
     assert run(loop, loop, loop, loop) == []
+
+
+def child(work):
+    """What a forked child's function gives as a text; a child that hangs is ended by an alarm."""
+    out, into = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads
+        pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        os.write(into, repr(work()).encode())
+        os._exit(0)
+    os.close(into)
+    with os.fdopen(out) as answer:
+        found = answer.read()
+    os.waitpid(pid, 0)
+    return found
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+
+
+@needs_fork
+def test_a_fork_while_another_thread_replays_random_numbers():
+    model = torch.nn.Linear(200, 200)
+    x = torch.randn(100, 200)
+    f = torch.compile(lambda x: model(x).sum() + torch.rand(1))
+    for _ in range(4):
+        f(x)
+    stop = []
+
+    def loop():
+        while not stop:
+            f(x)
+
+    t = threading.Thread(target=loop)
+    t.start()
+    try:
+        found = [child(lambda: (torch.rand(1).shape, f(x).shape)) for _ in range(5)]
+    finally:
+        stop.append(1)
+        t.join()
+    assert found == [repr((torch.Size([1]), torch.Size([1])))] * 5
+
+
+@needs_fork
+def test_a_fork_while_another_thread_records():
+    begun, end = threading.Event(), threading.Event()
+
+    def slow(x):
+        begun.set()
+        end.wait(60)
+        return x * 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        t = threading.Thread(target=lambda: torch.compile(slow)(torch.ones(2)))
+        t.start()
+        begun.wait(60)
+
+        def work():
+            f = torch.compile(lambda x: x + 1)
+            for _ in range(10):
+                f(torch.ones(2))
+            return f.counters.replayed
+
+        found = child(work)
+        end.set()
+        t.join()
+    assert found == "8"

@@ -7,6 +7,7 @@ from array import array
 from itertools import chain
 from typing import Any
 
+from .._generator import in_order
 from .._layout import (
     CHUNK_ELEMENTS,
     FRAME_BLAS,
@@ -341,5 +342,4 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
         raise kernel_error(ops[i], status, first, second)
 
     machine.fail = fail
-    # In one order everywhere: programs that draw from the same generators do not wait for each other.
-    machine.locks = tuple(sorted((g.lock for g in effects.generators), key=id))
+    machine.locks = tuple(g.lock for g in in_order(effects.generators))

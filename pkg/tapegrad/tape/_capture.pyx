@@ -224,6 +224,22 @@ cdef class Capture:
         return self.n_made == len(self.made)
 
 
+def _after_fork():
+    """The thread that was recording is not there in the child."""
+    global active, current, claimed
+    if claimed and PyThread_get_thread_ident() != owner:
+        active = 0
+        current = None
+        claimed = False
+        _storage.noting = 0
+        _storage.holding = 0
+        release_held()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 cdef class Keeper:
     """Releases a capture at the latest when it goes: an interrupt may come before any `finally` is reached."""
     cdef Capture capture
