@@ -58,7 +58,7 @@ LARGER = {
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "tape/sweep.py": 510,
     # One class, with the note that each floor leaves in it.
-    "tape/_capture.pyx": 440,
+    "tape/_capture.pyx": 480,
 }
 PACKAGE_LIMIT = 35_600  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
