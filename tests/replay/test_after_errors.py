@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import tapegrad as torch
 from _twins import Twins, world
@@ -178,3 +180,37 @@ def test_a_draw_that_is_refused_leaves_the_generator():
     twins.call(torch.tensor([0.5, 0.5, 9.0]))
     assert twins.error[0] == "RuntimeError"
     twins.replays(2, torch.full((3,), 0.5))
+
+
+def test_calls_that_raise_while_recording_do_not_count_against_others():
+    model = torch.nn.Linear(3, 3)
+    f = torch.compile(lambda x, i: model(x)[i], fullgraph=True)
+    for _ in range(300):
+        with pytest.raises(IndexError):
+            f(torch.ones(2, 3), torch.tensor([9]))
+    for _ in range(5):
+        f(torch.ones(2, 3), torch.tensor([1]))
+    assert f.counters.replayed == 3
+
+
+@pytest.mark.parametrize("put", [lambda: torch.full((400,), 100.0), lambda: None], ids=["another", "none"])
+def test_a_finalizer_of_a_gradient_exchanges_another_one(put):
+    """The gradient dies at the start of a replay that adds to the other one."""
+
+    def last(compiled):
+        a = torch.nn.Parameter(torch.ones(400, 400))
+        b = torch.nn.Parameter(torch.ones(400))
+
+        def step(x):
+            a.grad = None
+            ((a @ x).sum() + (b * x).sum()).backward()
+
+        f = torch.compile(step) if compiled else step
+        x = torch.ones(400)
+        for _ in range(5):
+            f(x)
+        weakref.finalize(a.grad, lambda: setattr(b, "grad", put()))
+        f(x)
+        return b.grad[0].item()
+
+    assert last(True) == last(False)

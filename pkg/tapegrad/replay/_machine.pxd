@@ -43,6 +43,7 @@ cdef class Machine:
 
     cdef bint fits(self, tuple arguments) except -1
     cdef bint overlapping(self) except -1
+    cdef bint still_fits(self, tuple arguments) except -1
     cdef Tensor leaf(self, int64_t k, tuple arguments)
     cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL
     cdef int64_t execute(self) except -2

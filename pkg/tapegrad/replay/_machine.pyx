@@ -240,17 +240,20 @@ cdef class Machine:
             return False, None
         self.busy = True
         try:
+            for k in range(self.n_bases):
+                if self.base_source[k] != B_FRESH:      # a thread or a finalizer may exchange a tensor's memory
+                    self.base_storage[k] = self.storage_at(k, arguments)
+                    storage_retain(self.base_storage[k])
             for k in self.turned_on:
                 (<Tensor>arguments[k]).requires_grad_(True)
             for k in self.dropped:      # before their successors take memory
                 self.put_gradient(self.leaf(k, arguments), False, arguments, None)
+            if self.dropped and not self.still_fits(arguments):
+                return False, None      # what has been done is what eager code begins with
             for k in range(self.n_bases):
                 if self.base_source[k] == B_FRESH:
                     self.base_storage[k] = storage_new(self.base_bytes[k])
                     self.base_address[k] = <int64_t><uintptr_t>self.base_storage[k].ptr
-                else:                   # another thread may exchange a tensor's memory meanwhile
-                    self.base_storage[k] = self.storage_at(k, arguments)
-                    storage_retain(self.base_storage[k])
             for k in range(self.n_spots):
                 spot = self.spots + 3 * k
                 (<int64_t*><uintptr_t>spot[0])[0] = self.base_address[spot[1]] + spot[2]
@@ -274,6 +277,20 @@ cdef class Machine:
                     storage_release(self.base_storage[k])
                     self.base_storage[k] = NULL
             self.busy = False
+
+    cdef bint still_fits(self, tuple arguments) except -1:
+        """Whether the finalizers of gradients that were given up have left what the run works on."""
+        cdef int64_t k
+        cdef Guarded g
+        for g in self.guarded:
+            if not g.holds():
+                return False
+        for k in range(self.n_bases):
+            if self.base_source[k] == B_GRADIENT and gradient_at(self.leaf(self.base_number[k], arguments)) is None:
+                return False
+            if self.base_source[k] != B_FRESH and self.storage_at(k, arguments) != self.base_storage[k]:
+                return False
+        return True
 
     cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL:
         if self.base_source[k] == B_ARGUMENT:

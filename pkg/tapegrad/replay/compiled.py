@@ -262,9 +262,9 @@ class CompiledFunction(Caller):
         if keeper is None:
             return self._eager("another thread is recording", args, kwargs)
         try:
-            self._fruitless += 1
             result = self.fn(*args, **kwargs)
             capture.end()
+            self._fruitless += 1
             self._counters.recorded += 1
             self._counters.reasons[reason] += 1
             signature.count(self.counters.replayed)
