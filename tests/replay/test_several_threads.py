@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -65,7 +66,22 @@ class Scale:
         self.k = k
 
 
-def test_objects_as_arguments():
+@pytest.fixture
+def collections_in_python():
+    """Each collection of garbage runs a little Python, in which another thread may go on."""
+
+    def callback(phase, info):
+        return [i for i in range(100)]
+
+    before = gc.get_threshold()
+    gc.callbacks.append(callback)
+    gc.set_threshold(20, 1, 1)
+    yield
+    gc.set_threshold(*before)
+    gc.callbacks.remove(callback)
+
+
+def test_objects_as_arguments(collections_in_python):
     f = torch.compile(lambda x, o: x * o.k)
     x = torch.ones(4)
 
@@ -77,6 +93,39 @@ def test_objects_as_arguments():
                     assert f(x, o)[0].item() == float(i + j)
 
     assert run(loop, loop, loop, loop) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")  # what changes all the time may be refused
+def test_what_is_looked_at_grows_meanwhile(collections_in_python):
+    """A class and a dict of the user's that another thread adds to while calls look at them."""
+    scale = Scale(2.0)
+    table = {0: scale}
+    x = torch.ones(4)
+    stop = threading.Event()
+
+    def loop():
+        try:
+            for _ in range(30):
+                f = torch.compile(lambda x: x * table[0].k * scale.k)
+                for _ in range(8):
+                    assert f(x)[0].item() == 4.0
+        finally:
+            stop.set()
+
+    def adding():
+        i = 0
+        while not stop.is_set():
+            i += 1
+            setattr(Scale, f"extra{i % 20}", i)
+            scale.__dict__[f"more{i % 20}"] = i
+            table[1 + i % 20] = i
+            if i % 20 == 0:
+                for k in range(20):
+                    delattr(Scale, f"extra{k}") if f"extra{k}" in Scale.__dict__ else None
+                    scale.__dict__.pop(f"more{k}", None)
+                    table.pop(1 + k, None)
+
+    assert run(loop, adding) == []
 
 
 def test_entries_change_their_order():

@@ -99,7 +99,7 @@ class CompiledFunction(Caller):
         arguments = tuple(tensors)
         # Before the run, which may make arguments require gradients.
         fast = Form(args, kwargs) if signature.entries and not self.check and simple(args, kwargs) else None
-        for entry in tuple(signature.entries):  # another thread may change their order
+        for entry in signature.entries:
             changed = entry.guards.difference()
             if changed is not None:
                 reason = f"{changed} changed"
@@ -157,7 +157,7 @@ class CompiledFunction(Caller):
         if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
             if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
-                alike = [s for s in tuple(self._signatures.values()) if s.kinds == signature.kinds]
+                alike = [s for s in self._signatures.copy().values() if s.kinds == signature.kinds]
                 self._drop([s for s in alike if (s.eager is not None or s.given_up) and not s.entries])
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
@@ -219,7 +219,7 @@ class CompiledFunction(Caller):
         signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
         if signature is not None:
             self.forget_fast()
-            for entry in tuple(signature.entries):
+            for entry in signature.entries:
                 if entry.guards.difference() is None:
                     entry.write_cells()  # what has changed is looked at once
                     return entry, tuple(tensors)
@@ -343,16 +343,16 @@ class CompiledFunction(Caller):
     def _forget_dead(self, kept: Signature) -> None:
         """Lets go of arguments known by identity, with their programs. Those that live are recorded anew."""
         probes = self._held.probes()
-        known = tuple(self._signatures.items())
-        self._drop([s for form, s in known if s is not kept and self._held.any_in(form)])
+        known = self._signatures.copy()  # another thread may add to them, in what the collector runs too
+        self._drop([s for form, s in known.items() if s is not kept and self._held.any_in(form)])
         self.forget_fast()
         self._held.look_again(probes)
 
     def _drop(self, signatures: list[Signature]) -> None:
         """Forgets signatures, and the arguments that are held for their sake."""
         gone = {id(s) for s in signatures}
-        self._signatures = {form: s for form, s in tuple(self._signatures.items()) if id(s) not in gone}
-        self._held.keep(tuple(self._signatures))
+        self._signatures = {form: s for form, s in self._signatures.copy().items() if id(s) not in gone}
+        self._held.keep(self._signatures.copy())
 
     def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
         """A recording becomes a program if the ones that could have run in its place are the same.
@@ -361,7 +361,7 @@ class CompiledFunction(Caller):
         """
         if signature.unpaid > MOST_RECORDINGS:
             changed = next((what for e in signature.entries if (what := e.guards.difference())), "what it uses")
-            signature.entries.clear()
+            signature.entries = ()
             self.forget_fast()
             self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None)
             return
@@ -391,8 +391,8 @@ class CompiledFunction(Caller):
         if self.limit is not None:
             plan = plan_memory(program)
             limit = max(self.limit - (plan.total - plan.peak), 0)
-        signature.entries.insert(0, Entry(run_passes(program, limit), program, guards))
-        del signature.entries[MOST_PROGRAMS:]
+        made = Entry(run_passes(program, limit), program, guards)
+        signature.entries = (made, *signature.entries)[:MOST_PROGRAMS]
 
 
 def _remade(fn: Callable[..., Any], check: bool, fullgraph: bool, limit: int | None) -> CompiledFunction:

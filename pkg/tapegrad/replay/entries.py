@@ -67,6 +67,7 @@ class Entry:
         made = layout.lay_out(self.program)
         layout.write_cells(made[1], made[2])
         self.machines.append(made)
+        layout.write_cells(made[1], made[2])  # again: another thread may have changed them in the others meanwhile
         return made[0]
 
 
@@ -104,7 +105,7 @@ class Signature:
 
     def __init__(self, kinds: tuple[type, ...] = ()) -> None:
         self.kinds = kinds  # the classes of the arguments that are known by identity
-        self.entries: list[Entry] = []
+        self.entries: tuple[Entry, ...] = ()  # exchanged whole: other threads may be going through them
         self.pending: list[Pending] = []
         self.recordings = 0
         self.unpaid = 0  # recordings that not enough replays have made up for
@@ -124,8 +125,7 @@ class Signature:
         if entry in self.entries[1:]:
             with lock:
                 if entry in self.entries:
-                    self.entries.remove(entry)
-                    self.entries.insert(0, entry)
+                    self.entries = (entry, *(e for e in self.entries if e is not entry))
 
     def count(self, replayed: int) -> None:
         """One more recording, after so many replays of the function."""

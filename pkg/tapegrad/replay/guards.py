@@ -102,7 +102,7 @@ class Guards:
         container, path = self.containers[at], self.paths[at]
         before = self.snapshot.was(at)
         if isinstance(container, dict):
-            now = list(container.items())
+            now = list(dict.copy(container).items())
             if len(now) != len(before):
                 return path
             cells = self.cells.get(id(container), frozenset())

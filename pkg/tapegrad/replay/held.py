@@ -40,12 +40,12 @@ class Held:
     def keep(self, forms: Iterable[Any]) -> None:
         """Lets go of what no form has in it."""
         named = {i for form in forms for i in identities(form)}
-        self._objects = {i: o for i, o in tuple(self._objects.items()) if i in named}
+        self._objects = {i: o for i, o in self._objects.copy().items() if i in named}
 
     def probes(self) -> list[Any]:
         """What tells later whether the objects live: weak references, or objects that allow none."""
         found = []
-        for o in tuple(self._objects.values()):  # another thread may add to them
+        for o in self._objects.copy().values():  # another thread may add to them
             found.append(o)
             with contextlib.suppress(TypeError):
                 found[-1] = weakref.ref(o)

@@ -129,7 +129,7 @@ class Reach:
             if issubclass(kind, collections.defaultdict):
                 self._keep(View({}, ("default_factory",), o), name)
                 self._pending.append((o.default_factory, name))
-            return [(v, f"{name}[{shown(k)}]") for k, v in o.items() if type(v) not in PLAIN]
+            return [(v, f"{name}[{shown(k)}]") for k, v in dict.copy(o).items() if type(v) not in PLAIN]
         if issubclass(kind, list):
             if len(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
@@ -284,7 +284,7 @@ class Reach:
         below = library_below(kind)
         if "__call__" not in vars(kind) and any("__call__" in vars(c) for c in kind.__mro__[1:]):
             named.absent.add("__call__")  # one of its own may come
-        for key, value in vars(kind).items():
+        for key, value in vars(kind).copy().items():  # another thread may add to it
             special = key.startswith("__") and key.endswith("__")
             # Methods that a library's class below may call, by names that no code of the user's has.
             made = callable(value) and not of_library_type(type(value))  # an object as a method
@@ -300,7 +300,7 @@ class Reach:
             self.groups[id(group)] = inner
         self._keep(inner, name)
         found: list[tuple[Any, str]] = []
-        for key, value in inner.items():
+        for key, value in inner.copy().items():
             if not isinstance(value, PLAIN):
                 found += self._attribute(key, value, name)
         return found
@@ -311,7 +311,7 @@ class Reach:
         if key in ("_parameters", "_buffers", "_modules") and isinstance(value, dict):
             self._seen.add(id(value))
             self._keep(value, name)
-            return [(v, f"{name}.{k}") for k, v in value.items() if v is not None]
+            return [(v, f"{name}.{k}") for k, v in dict.copy(value).items() if v is not None]
         return [(value, f"{name}.{key}")]
 
     def _function(self, f: types.FunctionType, name: str) -> list[tuple[Any, str]]:
@@ -352,7 +352,7 @@ class Reach:
 
 
 def entries_by_identity(kind: type) -> list[tuple[str, int]]:
-    return [(key, id(value)) for key, value in vars(kind).items()]
+    return [(key, id(value)) for key, value in vars(kind).copy().items()]
 
 
 @functools.cache
