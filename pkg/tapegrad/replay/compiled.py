@@ -280,7 +280,7 @@ class CompiledFunction(Caller):
                 reader = Reader(capture, arguments, guards.tensors, result, False, guards.objects, containers)
                 reader.guard_looked_at(guards.names)
                 reader.refuse()
-                check_random(states)
+                check_random(states, guards)
                 check_inside(guards)
                 program = reader.read()
                 program.effects.turned_on = required

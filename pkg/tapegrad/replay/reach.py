@@ -356,10 +356,12 @@ def entries_by_identity(kind: type) -> list[tuple[str, int]]:
 
 
 @functools.cache
-def library_module(name: str | None) -> bool:
+def library_module(name: Any) -> bool:
     """Whether a module is tapegrad's, or the standard library's or another installed package's."""
-    top = (name or "").partition(".")[0]
-    if top == LIBRARY or (top in sys.stdlib_module_names and top != "__main__"):
+    if not isinstance(name, str):  # a metaclass in C may have none
+        return name is not None
+    top = name.partition(".")[0]
+    if top == LIBRARY or top.startswith("_cython_") or (top in sys.stdlib_module_names and top != "__main__"):
         return True
     return "site-packages" in str(getattr(sys.modules.get(name or ""), "__file__", None) or "")
 
