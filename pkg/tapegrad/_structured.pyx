@@ -22,6 +22,9 @@ from tapegrad.tape._tape cimport (
     record_saves, record_set_edge,
 )
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
 
 cdef class Planned:
     """A structured op's plan for inputs of one layout, in machine words."""
@@ -75,8 +78,9 @@ cdef class Runner:
     cdef set optional                   # inputs that may be None
     cdef dict plans
     cdef NearPlans near
-    # The last launch, for a Shortcut that waits for it.
+    # The last launch of the thread whose Shortcut waits for it.
     cdef int watched
+    cdef unsigned long watcher
     cdef tuple last_inputs
     cdef Planned last_plan
     cdef object last_result
@@ -97,7 +101,7 @@ cdef class Runner:
 
     cdef object go(self, tuple inputs, Planned plan):
         result = launch(self.op, inputs, plan)
-        if self.watched:
+        if self.watched and self.watcher == PyThread_get_thread_ident():
             self.last_inputs = inputs
             self.last_plan = plan
             self.last_result = result
@@ -219,6 +223,9 @@ cdef class Shortcut:
             if runner.variadic:
                 return runner.go(tuple(args[0]), plan)
             return runner.go(args[:runner.n_inputs], plan)
+        if runner.watched and runner.watcher != PyThread_get_thread_ident():
+            return self.function(*args)     # another thread's launches are noted now; a later call is as good
+        runner.watcher = PyThread_get_thread_ident()
         runner.watched += 1
         try:
             result = self.function(*args)

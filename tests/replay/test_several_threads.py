@@ -129,6 +129,30 @@ def test_what_is_looked_at_grows_meanwhile(collections_in_python):
     assert run(loop, adding) == []
 
 
+def test_recordings_beside_first_calls_of_an_operation():
+    """What another thread's first calls note of this one's launches kept a recording's tensors alive."""
+    stop = threading.Event()
+
+    def others():
+        k = 1
+        while not stop.is_set():
+            k = k % 700 + 1
+            torch.ones(k, 3) @ torch.ones(3, 2)
+
+    def loop():
+        try:
+            for _ in range(150):
+                m = torch.ones(4, 4)
+                f = torch.compile(lambda x, m=m: (x @ m).sum(), fullgraph=True)
+                for _ in range(8):
+                    assert f(torch.ones(2, 4)).item() == 32.0
+                assert f.counters.replayed == 6
+        finally:
+            stop.set()
+
+    assert run(loop, others, others, others) == []
+
+
 def test_entries_change_their_order():
     """Two programs of one signature, of which now one and now the other is wanted."""
     f = torch.compile(lambda x, y: x * 2 + y)
