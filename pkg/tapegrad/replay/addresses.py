@@ -6,23 +6,13 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .._layout import (
-    COPY_SEQ,
-    COPY_WORDS,
-)
+from .._layout import COPY_SEQ, COPY_WORDS
 from .._tensor import Tensor
 from ..tape._capture import Capture
 from . import _look, _plans
 from ._places import Places
 from .effects import Leaf, Made
-from .program import (
-    ARGUMENT,
-    GRADIENT,
-    INSIDE,
-    OUTSIDE,
-    Buffer,
-    Operand,
-)
+from .program import ARGUMENT, GRADIENT, INSIDE, OUTSIDE, Buffer, Operand
 
 __all__ = ["Addresses", "Unfit"]
 

@@ -15,17 +15,7 @@ from ._call import Caller, Form, simple
 from .advice import advice_for
 from .checks import check_forms, check_inside, check_random
 from .comparing import difference
-from .entries import (
-    Counters,
-    Entry,
-    Pending,
-    Signature,
-    entries_of,
-    flatten,
-    form_of,
-    kinds_of,
-    modes,
-)  # fmt: skip
+from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes
 from .guards import Guards
 from .held import Held
 from .inspecting import Table, table_of
