@@ -59,3 +59,16 @@ def test_what_no_step_makes_is_not_computed_again() -> None:
     h.forward("neg", z, y)
     h.forward("add", z, z, v)
     assert recompute(h.program, -1, lambda q: q) is h.program
+
+
+def test_what_a_step_reads_and_writes_first_is_not_computed_again() -> None:
+    """A sum without elements, into which a step adds before any has written to it."""
+    h = Hand(0)
+    x, y, z = h.outside(), h.outside(), h.outside()
+    total, v = h.inside(), h.inside()
+    h.forward("add", total, total, x)
+    h.forward("tanh", v, total)
+    h.forward("exp", y, v)
+    h.forward("neg", z, y)
+    h.forward("add", z, z, v)
+    assert recompute(h.program, -1) is h.program

@@ -86,17 +86,20 @@ def computed_again(
             return False
         return program.buffers[n].kind != INSIDE or program.observed(n) or lifetimes[n][1] >= at
 
-    def plan(n: int) -> bool:
-        if len(makers.get(n, ())) != 1 or makers[n][0] >= at or len(again) >= MOST_STEPS:
+    def plan(n: int, before: int) -> bool:
+        """Notes the steps that make again what n holds at step `before`; False if they cannot be repeated."""
+        if len(makers.get(n, ())) != 1 or makers[n][0] >= before or len(again) >= MOST_STEPS:
             return False
         maker = makers[n][0]
         step = program.steps[maker]
         if stays(step) or step.adds or step.update is not None or step.written_buffers != {n}:
             return False
         again.add(maker)
-        return all(available(m, maker) or (program.buffers[m].kind == INSIDE and plan(m)) for m in step.read_buffers)
+        return all(
+            available(m, maker) or (program.buffers[m].kind == INSIDE and plan(m, maker)) for m in step.read_buffers
+        )
 
-    if not plan(number):
+    if not plan(number, at):
         return None
     after = program.copy()
     origins = dict(origin)
