@@ -82,6 +82,9 @@ def panel(c, ldc, a, row_step, step, b, ldb, tb, m, columns, k, acc, bias, size,
             if tb != 0:
                 stride = min(64, max(1, columns * size * 8 // m))
                 ahead = b + columns * ldb * size + p * ((m + 7) // 8) * stride
+            else:  # what is copied next: the rows below, or the columns beside
+                stride = ldb * size
+                ahead = b + (columns * size if p + depth == k else (p + depth) * ldb * size)
         left = a + p * step * size
         last = bias if p + depth == k else 0
         adds = 1 if p > 0 else acc
