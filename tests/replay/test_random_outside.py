@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import abc
+import collections
 import contextlib
+import enum
 import functools
 import importlib
 import itertools
@@ -85,6 +88,33 @@ class Operator:
         return other * draw()
 
 
+class Kind(enum.Enum):
+    ONE = 1
+
+    @classmethod
+    def _missing_(cls, value):
+        draw()
+        return cls.ONE
+
+
+class Static:
+    __call__ = staticmethod(draw)
+
+
+class Builtin:
+    __call__ = draw
+
+
+class Hooked(abc.ABC):  # noqa: B024
+    @classmethod
+    def __class_getitem__(cls, key):
+        return draw()
+
+
+def of_an_enumeration(x):
+    return x * Kind(5).value
+
+
 def computed_name(x):
     return x * getattr(np, "ran" + "dom").rand()
 
@@ -127,7 +157,7 @@ def through_map(x):
 
 
 
-HOLDER, LAZY, OPERATOR = Holder(), Lazy(), Operator()
+HOLDER, LAZY, OPERATOR, STATIC, BUILTIN = Holder(), Lazy(), Operator(), Static(), Builtin()
 FUNCTIONS = {"draw": draw}
 PARTIAL = functools.partial(gauss, 0.0, 1.0)
 NAMED = np
@@ -145,7 +175,8 @@ def closing_over(k):
     "function",
     [
         computed_name, imports, imports_by_name, importlib_imports, of_all_modules, in_a_context, in_a_comprehension,
-        through_map, default, closing_over(draw), closing_over(np.random.rand), closing_over(np.random.mtrand.rand),
+        through_map, of_an_enumeration, lambda x: STATIC() * x, lambda x: BUILTIN() * x, lambda x: x * Hooked[1],
+        default, closing_over(draw), closing_over(np.random.rand), closing_over(np.random.mtrand.rand),
         closing_over(functools.partial(random.uniform, 1, 2)),
         lambda x: x * HOLDER.draw(), lambda x: x * LAZY.value, lambda x: OPERATOR * x,
         lambda x: x * FUNCTIONS["draw"](), lambda x: x * PARTIAL(), lambda x: x * NAMED.random.rand(),
@@ -171,3 +202,23 @@ def test_what_could_draw_is_never_replayed(function):
             assert found.tolist() == function(x).tolist()
             assert after == (random.random(), np.random.rand())
     assert f.counters.replayed == 0
+
+
+@pytest.mark.parametrize("base", [list, tuple, dict, set, frozenset, collections.deque, collections.OrderedDict])
+def test_looking_at_a_container_runs_no_code_of_its_class(base):
+    calls = []
+
+    class Own(base):
+        def __len__(self):
+            calls.append("len")
+            return base.__len__(self)
+
+        def __iter__(self):
+            calls.append("iter")
+            return base.__iter__(self)
+
+    held = Own({"a": 1.0} if issubclass(base, dict) else [1.0])
+    f = torch.compile(lambda x: x * (2.0 if held is not None else 1.0))
+    for _ in range(4):
+        assert f(torch.ones(1)).item() == 2.0
+    assert calls == []

@@ -1,13 +1,22 @@
-"""What objects without a dict hold, as something to compare."""
+"""What containers and objects without a dict hold, as something to compare, without running code of their classes."""
 
 from __future__ import annotations
 
+import collections
 import random
 import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["state_of"]
+__all__ = ["CONTAINERS", "members_of", "state_of"]
+
+CONTAINERS: tuple[Any, ...] = (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque)
+
+
+def members_of(container: Any) -> list[Any]:
+    """The values of a list, tuple, set or deque, the keys of a dict, whatever its own `__iter__` gives."""
+    kind = next(c for c in CONTAINERS if issubclass(type(container), c))
+    return list(kind.__iter__(container))
 
 
 def state_of(o: Any) -> Callable[[], Any] | None:
@@ -22,7 +31,7 @@ def state_of(o: Any) -> Callable[[], Any] | None:
     if isinstance(o, (bytearray, memoryview)) or any(c.__module__ == "_ctypes" for c in type(o).__mro__):
         return lambda: bytes(o)
     if isinstance(o, random.Random):
-        return o.getstate
+        return lambda: random.Random.getstate(o)
     if isinstance(o, numpy.random.Generator):
         return lambda: repr(o.bit_generator.state)
     if isinstance(o, numpy.random.RandomState):

@@ -13,6 +13,7 @@ from typing import Any
 from .._tensor import Tensor
 from . import _look
 from ._guards import Snapshot, View
+from .contents import members_of
 from .effects import same
 from .reach import Reach, shown
 
@@ -121,7 +122,7 @@ class Guards:
                 if v0 is not v1 and not same(v0, v1):
                     return f"{path}.{n}" if path else str(n)
             return None
-        now_values = list(container) if isinstance(container, list) else [cell_contents(container)]
+        now_values = members_of(container) if isinstance(container, list) else [cell_contents(container)]
         if len(now_values) != len(before):
             return path
         for v0, v1 in zip(before, now_values, strict=True):

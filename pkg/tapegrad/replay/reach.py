@@ -18,7 +18,7 @@ from .._tensor import Tensor
 from . import _look
 from ._guards import View
 from .code_names import names_in
-from .contents import state_of
+from .contents import CONTAINERS, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
 from .named import Named
@@ -36,10 +36,10 @@ COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
 WITHOUT_CALLS = frozenset(("abc", "builtins", "collections.abc", "enum", "typing"))  # modules of mere base classes
-CONTAINERS = (dict, list, tuple, set, frozenset, collections.deque)
 LIBRARY = __name__.split(".")[0]
 # Modules of the standard library whose objects have state that their own code reads and changes.
 STATEFUL = ("threading", "queue", "multiprocessing", "weakref", "_weakrefset")
+SLOTS = (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 SHOWN_DICTS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 
 
@@ -120,22 +120,22 @@ class Reach:
     def _into(self, o: Any, name: str) -> Iterable[tuple[Any, str]]:
         kind = type(o)  # whatever its __class__ says
         if issubclass(kind, dict):
-            if len(o) > MOST_ENTRIES:
+            if dict.__len__(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
             if issubclass(kind, collections.OrderedDict):  # its order is not the dict's
-                self.contents.append((name, lambda: [id(k) for k in o]))
+                self.contents.append((name, lambda: [id(k) for k in members_of(o)]))
             if issubclass(kind, collections.defaultdict):
                 self._keep(View({}, ("default_factory",), o), name)
                 self._pending.append((o.default_factory, name))
             return [(v, f"{name}[{shown(k)}]") for k, v in dict.copy(o).items() if type(v) not in PLAIN]
         if issubclass(kind, list):
-            if len(o) > MOST_ENTRIES:
+            if list.__len__(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             self._keep(o, name)
-            return [(v, f"{name}[{i}]") for i, v in enumerate(o) if type(v) not in PLAIN]
+            return [(v, f"{name}[{i}]") for i, v in enumerate(members_of(o)) if type(v) not in PLAIN]
         if issubclass(kind, types.FunctionType):
             return self._function(o, name)
         if issubclass(kind, types.MethodType):
@@ -167,13 +167,14 @@ class Reach:
             except ValueError:
                 return []
         if issubclass(kind, (tuple, set, frozenset, collections.deque)):
-            if len(o) > MOST_ENTRIES and not issubclass(kind, frozenset):
+            entries = members_of(o)
+            if len(entries) > MOST_ENTRIES and not issubclass(kind, frozenset):
                 self.refused.append(f"{name} has too many entries to look at in each call")
                 return []
             if issubclass(kind, (set, collections.deque)):
-                self.contents.append((name, lambda: [id(x) for x in o]))
-                self.objects.append(list(o))  # held, so that their identities stay theirs
-            return [(v, f"{name}[{i}]") for i, v in enumerate(o)]
+                self.contents.append((name, lambda: [id(x) for x in members_of(o)]))
+                self.objects.append(entries)  # held, so that their identities stay theirs
+            return [(v, f"{name}[{i}]") for i, v in enumerate(entries)]
         if kind in SHOWN_DICTS:
             return [(inner, name) for inner in gc.get_referents(o)]
         if issubclass(kind, types.ModuleType):
@@ -285,10 +286,10 @@ class Reach:
         if "__call__" not in vars(kind) and any("__call__" in vars(c) for c in kind.__mro__[1:]):
             named.absent.add("__call__")  # one of its own may come
         for key, value in vars(kind).copy().items():  # another thread may add to it
-            special = key.startswith("__") and key.endswith("__")
+            special = key.startswith("_") and key.endswith("_")  # an enumeration's are `_missing_` and the like
             # Methods that a library's class below may call, by names that no code of the user's has.
-            made = callable(value) and not of_library_type(type(value))  # an object as a method
-            if (special or below) and (made or isinstance(value, types.FunctionType)):
+            made = callable(value) or isinstance(value, (staticmethod, classmethod))
+            if (special or below) and made and not isinstance(value, SLOTS):
                 named.taken.add(key)
                 found[key in CONSTRUCTORS].append((value, f"{kind.__name__}.{key}"))
         return found

@@ -272,7 +272,7 @@ def tensors_of(result: Any, see: Any) -> None:
 def parts_of(o: Any) -> list[Any] | None:
     """What a named tuple, or an object of a dataclass, is made of; None for other objects."""
     if isinstance(o, tuple) and hasattr(type(o), "_fields"):
-        return list(o)
+        return list(tuple.__iter__(o))
     fields = getattr(type(o), "__dataclass_fields__", None)
     if fields is None or isinstance(o, type) or getattr(o, "__dict__", {}).keys() != fields.keys():
         return None
