@@ -6,12 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ._tensor import (
-    _set_grad_enabled,
-    _set_inference,
-    is_grad_enabled,
-    is_inference_mode_enabled,
-)
+from ._tensor import _set_grad_enabled, _set_inference, is_grad_enabled, is_inference_mode_enabled
 
 __all__ = [
     "enable_grad",

@@ -8,20 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import int32, int64
-from ..native.symbols import (
-    ceil,
-    fabs,
-    floor,
-    fma,
-    log,
-    maximum,
-    minimum,
-    pow,
-    rint,
-    sqrt,
-    trunc,
-    where,
-)
+from ..native.symbols import ceil, fabs, floor, fma, log, maximum, minimum, pow, rint, sqrt, trunc, where
 from .registry import ALL, FLOATS, IDENTITY, NUMBERS, pointwise
 
 

@@ -10,16 +10,7 @@ depend on the sizes alone.
 
 from __future__ import annotations
 
-from .._layout import (
-    FRAME_ACC,
-    FRAME_EXT,
-    FRAME_GX,
-    FRAME_IN,
-    FRAME_OUT,
-    FRAME_PHASE,
-    FRAME_SCRATCH,
-    FRAME_Y,
-)
+from .._layout import FRAME_ACC, FRAME_EXT, FRAME_GX, FRAME_IN, FRAME_OUT, FRAME_PHASE, FRAME_SCRATCH, FRAME_Y
 from ..dtypes import bool_, float64, int64
 from ..dtypes import float32 as T
 from ..native.symbols import maximum, minimum, pointer
