@@ -179,6 +179,9 @@ def instruction(w, code, values, given):
             out.backward(retain_graph=True)
         (g,) = torch.autograd.grad(out, [leaf], create_graph=True)
         return g.sum() + out if which % 5 else leaf
+    if kind == "switch":
+        [w.layers, w.layers[0], w.layers[0], w.layers[1]][which % 4].train(i % 2 == 0)
+        return a
     if kind == "read":  # Python has to know a value, in evaluation only
         return a if w.layers.training else a * (0.5 if a.detach().sum().item() > 0 else 2)
     if kind == "shape":

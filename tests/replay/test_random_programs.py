@@ -83,7 +83,7 @@ def make(program):
 KINDS = (
     ["unary", "binary"] * 4 + ["reduce", "view", "linear"] * 3 + ["join", "matmul", "index", "inplace", "random"] * 2
     + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative", "read", "backward", "forget"]
-    + ["shape", "loss", "nested", "modes", "assign", "fold"]
+    + ["shape", "loss", "nested", "modes", "assign", "fold", "switch"]
     + ["lookup"] * 3
 )  # fmt: skip
 number = st.integers(0, 40)

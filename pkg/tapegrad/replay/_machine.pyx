@@ -121,7 +121,7 @@ cdef class Machine:
                 self.lends = True
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
         self.order = self.base_places = ()
-        self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = self.turned_on = ()
+        self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = self.turned_on = self.modes = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -391,6 +391,9 @@ cdef class Machine:
         for argument in self.turned_on:
             if -1 - argument not in states:
                 (<Tensor>arguments[argument]).requires_grad_(False)
+        for place, attributes, mode in self.modes:
+            if place <= self.order[i]:
+                attributes["training"] = mode
         for leaf, state in states.items():
             if leaf >= 0:
                 self.put_gradient(self.leaf(leaf, arguments), state, arguments, None)
@@ -400,6 +403,8 @@ cdef class Machine:
     cdef object finish(self, tuple arguments):
         cdef int64_t k, n = len(self.leaves)
         cdef list records = None
+        for _, attributes, mode in self.modes:
+            attributes["training"] = mode
         if self.stamps:
             records = self.stamp(arguments)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._tensor import Tensor
+from ..nn.modules.module import Module
 from .entries import turned_on
 from .guards import Guards
 from .randomness import may_draw, random_states
@@ -40,7 +41,26 @@ def check_random(states: tuple[Any, Any], guards: Guards) -> None:
             )
 
 
-def check_inside(guards: Guards) -> None:
-    changed = guards.difference()
+def check_inside(guards: Guards, modes: list[tuple[int, Any, bool, bool]]) -> tuple[tuple[int, Any, bool], ...]:
+    """Unfit where something that was reached is changed inside, but for the modes that `Module.train` has set.
+
+    Of these (place, module, before, after) it gives what a replay must set, in order.
+    """
+    reached = {id(o) for o in guards.objects}
+    usual = Module.__setattr__
+    last = {id(m): mode for _, m, _, mode in modes if id(m) in reached and m.__class__.__setattr__ is usual}
+    first: dict[int, tuple[dict[str, Any], bool]] = {}
+    for _, module, before, _ in modes:
+        if last.get(id(module)) is module.__dict__.get("training"):
+            first.setdefault(id(module), (module.__dict__, before))
+    try:
+        for attributes, before in first.values():
+            attributes["training"] = before
+        changed = guards.difference()
+    finally:
+        for i, (attributes, _) in first.items():
+            attributes["training"] = last[i]
     if changed is not None:
         raise Unfit(f"{changed} is changed inside", state=guards)
+    found = [(at, module, mode) for at, module, before, mode in modes if id(module) in first and before != mode]
+    return tuple(found)

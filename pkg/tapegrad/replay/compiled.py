@@ -271,9 +271,9 @@ class CompiledFunction(Caller):
                 reader.guard_looked_at(guards.names)
                 reader.refuse()
                 check_random(states, guards)
-                check_inside(guards)
+                modes_set = check_inside(guards, capture.modes)
                 program = reader.read()
-                program.effects.turned_on = required
+                program.effects.turned_on, program.effects.modes = required, modes_set
             except Unfit as found:
                 signature.pending = [p for p in signature.pending if p not in expected]
                 signature.failures += 1

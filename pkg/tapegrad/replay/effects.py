@@ -89,4 +89,5 @@ class Effects:
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
     doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
     turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients
+    modes: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, module, its training mode from there on)
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

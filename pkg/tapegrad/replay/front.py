@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from ..nn import Module
 from .compiled import CompiledFunction
@@ -118,6 +118,11 @@ class CompiledModule(Module):
     @training.setter
     def training(self, mode: bool) -> None:
         self._orig_mod.training = mode
+
+    def train(self, mode: bool = True) -> Self:
+        """As the module's own, which it calls; returns self."""
+        self._orig_mod.train(mode)
+        return self
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -26,6 +26,7 @@ class State:
         self.memory = [(t, _look.read_memory(t), t._version) for t in self.tensors]
         self.required = [t.requires_grad for t in arguments]
         self.arguments = arguments
+        self.modes = [(module.__dict__, module.training) for _, module, _ in effects.modes]
         self.generators = [(g, g.get_state().numpy().copy()) for g in effects.generators]
 
     def restore(self) -> None:
@@ -39,6 +40,8 @@ class State:
         for t, data, version in self.memory:
             if t._version != version or _look.read_memory(t) != data:  # what is unchanged may be read-only
                 _look.write_memory(t, data, version)
+        for attributes, training in self.modes:
+            attributes["training"] = training
         for g, words in self.generators:
             g.set_state(words)
 
@@ -48,6 +51,7 @@ class State:
         return {
             "a tensor from outside": [contents(t) for t in self.tensors],
             "a gradient": [None if g is None else contents(g) for g in gradients],
+            "a training mode": [attributes["training"] for attributes, _ in self.modes],
             "a version": [t._version for t in self.tensors],
             "a random generator": [g.get_state().numpy().tobytes() for g, _ in self.generators],
         }

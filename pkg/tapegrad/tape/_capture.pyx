@@ -102,6 +102,7 @@ cdef class Capture:
     cdef readonly list without_record   # (place, weak reference, read): gradients of leaves that had no record yet
     cdef readonly list refusals
     cdef readonly list generators
+    cdef readonly list modes            # (place, module, before, after): training modes that are set
     cdef readonly list updates
     cdef readonly list options          # tensors among an optimizer's options whose values it has read
     cdef readonly set views             # identities of tensors that were made over memory that was there
@@ -124,6 +125,7 @@ cdef class Capture:
         self.without_record = []
         self.refusals = []
         self.generators = []
+        self.modes = []
         self.updates = []
         self.options = []
         self.views = set()
@@ -403,6 +405,12 @@ def note_generator(object generator):
     """The next kernel draws from this generator."""
     if capturing():
         current.generators.append((len(current.log), generator))
+
+
+def note_mode(object module, bint mode):
+    """`module.training` becomes `mode`."""
+    if capturing() and "training" in module.__dict__:
+        current.modes.append((len(current.log), module, module.__dict__["training"], bool(mode)))
 
 
 # ---------------------------------------------------------------- from the sweep

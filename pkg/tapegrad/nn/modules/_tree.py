@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 from ... import api
+from ...tape._capture import note_mode
 from ..parameter import Parameter
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class TreeMixin:
         """Set training mode here and below (dropout and the like look at it); returns self."""
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
+        note_mode(self, mode)
         self.training = mode
         for module in self.children():
             module.train(mode)
