@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from _training import LAYERS, run
+from tapegrad.native.threads import available_cores
 
 
 @pytest.fixture(scope="module")
@@ -14,9 +13,7 @@ def alone() -> dict[str, list[str]]:
     return {size: run("alone", size, "one")[:-1] for size in ("small", "large")}
 
 
-needs_two = pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2 if hasattr(os, "sched_getaffinity") else False, reason="one core"
-)
+needs_two = pytest.mark.skipif(available_cores() < 2, reason="one core")
 
 
 @needs_two
