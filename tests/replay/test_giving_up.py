@@ -156,3 +156,19 @@ def test_fullgraph_refuses_each_call():
     for _ in range(3):
         with pytest.raises(RuntimeError, match="cannot be replayed: the value of a tensor is read"):
             g(torch.ones(3))
+
+
+def test_what_is_another_at_each_call_is_named():
+    w = world(scale=1.0)
+    f = torch.compile(lambda x: x * w.scale)
+
+    def run():
+        for i in range(80):
+            w.scale = float(i)
+            assert f(torch.ones(2)).tolist() == [i, i]
+
+    with pytest.warns(UserWarning, match=r"guards keep failing \(w.scale changes\)") as caught:
+        run()
+    assert len(caught) == 1
+    assert f.counters.replayed == 0
+    assert f.counters.recorded < 70

@@ -7,6 +7,7 @@ looking costs a pointer comparison per entry. What differs is then looked at aga
 from types import CellType
 
 from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyCallable_Check
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -22,25 +23,34 @@ cdef extern from "Python.h":
 
 
 cdef class View:
-    """Some names of a namespace: of a dict, of a class's mapping, or (with `owner`) attributes of an object."""
+    """Some names of a namespace: of a dict, of a class's mapping, or (with `owner`) attributes of an object.
+
+    With `called`, any value that cannot be called is the same as any other.
+    """
     cdef object namespace
     cdef object owner
     cdef bint is_dict
+    cdef bint called
     cdef readonly tuple names
     cdef list last                      # what the owner gave, which may be nobody else's
 
-    def __init__(self, namespace, tuple names not None, owner=None):
+    def __init__(self, namespace, tuple names not None, owner=None, bint called=False):
         self.last = [None] * len(names)
         self.namespace = namespace
         self.owner = owner
         self.is_dict = isinstance(namespace, dict) and owner is None
         self.names = names
+        self.called = called
 
     cdef PyObject* value(self, int64_t i):
         """What name i stands for, a reference of the namespace's; NULL for nothing."""
+        cdef PyObject* there
         name = self.names[i]
         if self.is_dict:
-            return PyDict_GetItem(self.namespace, name)
+            there = PyDict_GetItem(self.namespace, name)
+            if self.called and there != NULL and not PyCallable_Check(<object>there):
+                return <PyObject*>uncallable
+            return there
         if self.owner is not None:
             found = self.last[i] = getattr(self.owner, name, missing)
         else:
@@ -48,17 +58,18 @@ cdef class View:
         return NULL if found is missing else <PyObject*>found
 
     def values(self):
-        """What the names stand for, None for nothing."""
+        """What the names stand for, `missing` for nothing."""
         cdef int64_t i
         cdef PyObject* found
         out = []
         for i in range(len(self.names)):
             found = self.value(i)
-            out.append(<object>found if found != NULL else None)
+            out.append(<object>found if found != NULL else missing)
         return out
 
 
-cdef object missing = object()
+missing = object()                      # what stands for nothing
+cdef object uncallable = object()       # what stands for all values that cannot be called
 
 
 cdef enum:
@@ -195,7 +206,7 @@ cdef class Snapshot:
         return self.differs(start)
 
     def was(self, int64_t k):
-        """What container k held: a list of values, or of (key, value)."""
+        """What container k held: a list of values (`missing` for nothing), or of (key, value)."""
         cdef int64_t at
         found = []
         if isinstance(self.containers[k], dict):
@@ -203,7 +214,7 @@ cdef class Snapshot:
                 found.append((<object>self.entries[at], <object>self.entries[at + 1]))
         else:
             for at in range(self.first[k], self.first[k + 1]):
-                found.append(<object>self.entries[at] if self.entries[at] != NULL else None)
+                found.append(<object>self.entries[at] if self.entries[at] != NULL else missing)
         return found
 
     def accept(self, int64_t k):

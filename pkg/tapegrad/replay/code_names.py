@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import re
+import sys
 import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 __all__ = ["CodeNames", "names_in"]
 
 
+FORMATS = ("format", "format_map")
 WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -23,6 +25,7 @@ class CodeNames(NamedTuple):
     imports: frozenset[str]
     strings: frozenset[str]  # constants that may be an attribute's name
     stored: frozenset[str]  # attributes that are set or deleted
+    read: frozenset[str]  # attributes that are used otherwise than by calling what they give at once
 
 
 @functools.lru_cache(maxsize=4096)
@@ -32,24 +35,45 @@ def names_in(code: types.CodeType) -> CodeNames:
     used: set[str] = set()
     imports: set[str] = set()
     stored: set[str] = set()
+    read: set[str] = set(strings)
+    before = ""
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
             imports.add(instruction.argval)
-        elif instruction.opname.endswith(("_GLOBAL", "_NAME")):
+        elif is_variable(instruction):
             used.add(instruction.argval)
         elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
             stored.add(instruction.argval)
         elif instruction.opname == "MATCH_CLASS":
             names.add("__match_args__")
-    if not names.isdisjoint(("format", "format_map")):  # "{0.name}"
-        names |= {part for text in texts_of(code.co_consts) if "{" in text for part in WORD.findall(text)}
+        if instruction.opcode in dis.hasname and not is_call(instruction) and not is_variable(instruction):
+            read.add(instruction.argval)
+        if instruction.argval in FORMATS and instruction.opcode in dis.hasname and before != "LOAD_CONST":
+            names.add("__getattribute__")  # which attributes the text names cannot be told
+        before = instruction.opname
+    if not names.isdisjoint(FORMATS):  # "{0.name}"
+        parts = {part for text in texts_of(code.co_consts) if "{" in text for part in WORD.findall(text)}
+        names |= parts
+        read |= parts
     for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
         names |= inner.names
         used |= inner.globals
         imports |= inner.imports
         strings |= inner.strings
         stored |= inner.stored
-    return CodeNames(*map(frozenset, (names, used, imports, strings, stored)))
+        read |= inner.read
+    return CodeNames(*map(frozenset, (names, used, imports, strings, stored, read)))
+
+
+def is_variable(instruction: dis.Instruction) -> bool:
+    return instruction.opname.endswith(("_GLOBAL", "_NAME"))
+
+
+def is_call(instruction: dis.Instruction) -> bool:
+    """Whether an attribute is taken to be called: the compiler marks these, to spare a bound method."""
+    if sys.version_info < (3, 12):
+        return instruction.opname == "LOAD_METHOD"
+    return instruction.opname == "LOAD_ATTR" and bool((instruction.arg or 0) & 1)
 
 
 def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:

@@ -350,7 +350,8 @@ class CompiledFunction(Caller):
         Where none could (gradients that are there in every other call only, say), it waits for its like.
         """
         if signature.unpaid > MOST_RECORDINGS:
-            changed = next((what for e in signature.entries if (what := e.guards.difference())), "what it uses")
+            known = [one.guards for one in signature.entries] + [one.guards for one in signature.pending]
+            changed = next((what for g in known if (what := g.difference())), "what it uses")
             signature.entries = ()
             self.forget_fast()
             self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None)

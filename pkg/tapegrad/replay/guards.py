@@ -12,7 +12,7 @@ from typing import Any
 
 from .._tensor import Tensor
 from . import _look
-from ._guards import Snapshot, View
+from ._guards import Snapshot, View, missing
 from .contents import members_of
 from .effects import same
 from .reach import Reach, shown
@@ -135,4 +135,4 @@ def cell_contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        return None
+        return missing

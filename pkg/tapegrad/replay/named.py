@@ -23,9 +23,16 @@ class Named:
         self.slots = frozenset(s for c in type(owner).__mro__ for s in slots_of(c) if self.instance)
         self.taken: set[str] = set()
         self.absent: set[str] = set()
+        self.called: set[str] = set()  # attributes that cannot be called, of names that code only calls
 
-    def look(self, names: set[str], strings: set[str], everything: bool, stored: set[str]) -> list[tuple[Any, str]]:
-        """What is newly taken, given all names that code uses, the texts among them, and attributes that it sets."""
+    def look(
+        self, names: set[str], read: set[str], strings: set[str], everything: bool, stored: set[str]
+    ) -> list[tuple[Any, str]]:
+        """What is newly taken, given all names that code uses, those that it does not just call, and texts.
+
+        `stored` are the attributes that it sets. Where `step()` is all that code does with the name, a counter
+        `step` is not what it means: that counter may change as long as it cannot be called.
+        """
         found = []
         instance = self.instance
         for space in self.namespaces:
@@ -33,8 +40,12 @@ class Named:
             for n in wanted:
                 if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
                     continue
-                self.taken.add(n)
                 self.absent.discard(n)
+                if instance and not everything and n not in read and not callable(space[n]):
+                    self.called.add(n)
+                    continue
+                self.called.discard(n)
+                self.taken.add(n)
                 found.append((space[n], f"{self.path}.{n}"))
             # What an instance or a class may come to hide: an attribute of its class, or of its bases.
             classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
@@ -57,6 +68,8 @@ class Named:
             names = sorted((n for n in self.taken | self.absent if n not in self.slots), key=str)
             if names:
                 yield View(space, tuple(names)), self.path
+            if called := sorted(n for n in self.called if isinstance(n, str)):
+                yield View(space, tuple(called), called=True), self.path
         slots = sorted(self.taken & self.slots)
         if slots:
             yield View({}, tuple(slots), self.owner), self.path

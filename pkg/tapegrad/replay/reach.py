@@ -60,6 +60,7 @@ class Reach:
         self.objects: list[Any] = []
         self.refused: list[str] = []  # why what was reached cannot be guarded
         self.names: set[str] = set()
+        self._read: set[str] = set()  # names that code does more with than to call what they give
         self._stored: set[str] = set()
         self._strings: set[str] = set()
         self._everything = False
@@ -74,10 +75,10 @@ class Reach:
         """Walks from `root`, which users know under the name `path`."""
         self._pending.append((root, path))
         looked = -1
-        while self._pending or looked != len(self.names):
+        while self._pending or looked != len(self.names) + len(self._read):
             while self._pending:
                 self._visit(*self._pending.pop())
-            looked = len(self.names)
+            looked = len(self.names) + len(self._read)
             if self._everything:  # functions may be asked for attributes that they do not have yet
                 self._named += [Named(f, name, [f.__dict__]) for f, name in self._bare]
                 self._bare.clear()
@@ -85,7 +86,7 @@ class Reach:
                 self._pending += self._constructors
                 self._constructors.clear()
             for named in self._named:
-                self._pending += named.look(self.names, self._strings, self._everything, self._stored)
+                self._pending += named.look(self.names, self._read, self._strings, self._everything, self._stored)
 
     def finish(self) -> None:
         """Makes the views of what was taken by name."""
@@ -260,6 +261,7 @@ class Reach:
         for text in given:
             if isinstance(text, str):
                 self.names.update(text.split("."))
+                self._read.update(text.split("."))
         return [(value, name) for value in given]
 
     def _class_of_object(self, kind: type) -> list[tuple[Any, str]]:
@@ -331,6 +333,7 @@ class Reach:
         if hidden := hidden_in(code, f.__globals__):
             self.refused.append(hidden)
         self._stored |= code.stored
+        self._read |= code.read
         if code.names & DYNAMIC:
             self._everything = True
         if computed := code.globals & COMPUTED - f.__globals__.keys():
