@@ -5,7 +5,13 @@ from ._guards import Snapshot
 from ._machine import Machine
 
 class Form:
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+    def __init__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], not_used: frozenset[int | str] = ...
+    ) -> None: ...
+
+def without_unused(
+    args: tuple[Any, ...], kwargs: dict[str, Any], not_used: frozenset[int | str]
+) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 class Caller:
     fn: Callable[..., Any]

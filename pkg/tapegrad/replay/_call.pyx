@@ -17,16 +17,18 @@ from tapegrad.tape cimport _capture
 
 cdef class Form:
     """Arguments of a call whose tensors are not inside containers."""
-    cdef tuple parts                    # per argument: a TensorForm, or the value itself
+    cdef tuple parts                    # per argument: a TensorForm, `unused`, or the value itself
     cdef tuple names                    # of keyword arguments, which come last
     cdef bint grad, inference
     cdef int dt
 
-    def __init__(self, tuple args, dict kwargs):
+    def __init__(self, tuple args, dict kwargs, frozenset not_used=frozenset()):
         cdef list parts = []
-        for o in (*args, *kwargs.values()):
+        for key, o in (*enumerate(args), *kwargs.items()):
             if isinstance(o, Tensor):
                 parts.append(TensorForm(o))
+            elif key in not_used and plain(o):
+                parts.append(unused)
             else:
                 parts.append(o)
         self.parts = tuple(parts)
@@ -58,11 +60,25 @@ cdef class Form:
                 if not isinstance(o, Tensor) or not (<TensorForm>part).fits(<Tensor>o) or attributes_of(o):
                     return None
                 tensors.append(o)
+            elif part is unused:
+                if not plain(o):
+                    return None
             elif part is not o and not (type(part) is type(o) and plain(o) and equal(part, o)):
                 return None
         if n and len(tensors) == n == len(args):
             return args
         return tuple(tensors)
+
+
+cdef object unused = object()           # stands for any number or text that the function does not look at
+
+
+def without_unused(args, kwargs, not_used):
+    """The same arguments with None for numbers and texts that the function does not look at."""
+    return (
+        tuple([None if k in not_used and plain(o) else o for k, o in enumerate(args)]),
+        {k: None if k in not_used and plain(o) else o for k, o in kwargs.items()},
+    )
 
 
 cdef inline bint plain(object o):

@@ -10,9 +10,10 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["CodeNames", "names_in"]
+__all__ = ["CodeNames", "names_in", "unused_by"]
 
 
+SEES_ALL = frozenset(("locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "stack"))
 FORMATS = ("format", "format_map")
 WORD = re.compile(r"[^\W\d]\w*")
 
@@ -74,6 +75,30 @@ def is_call(instruction: dis.Instruction) -> bool:
     if sys.version_info < (3, 12):
         return instruction.opname == "LOAD_METHOD"
     return instruction.opname == "LOAD_ATTR" and bool((instruction.arg or 0) & 1)
+
+
+def unused_by(fn: Any) -> frozenset[int | str]:
+    """Positions and names of the parameters that a function, or a bound method, never looks at."""
+    bound = isinstance(fn, types.MethodType)
+    fn = fn.__func__ if bound else fn
+    if type(fn) is not types.FunctionType:
+        return frozenset()
+    unused = unused_in(fn.__code__)
+    return frozenset(k - bound if isinstance(k, int) else k for k in unused) if bound and unused else unused
+
+
+@functools.lru_cache(maxsize=4096)
+def unused_in(code: types.CodeType) -> frozenset[int | str]:
+    """Parameters that code never looks at: their positions, and their names where they may be given by name."""
+    if not SEES_ALL.isdisjoint(code.co_names):
+        return frozenset()
+    used = {*code.co_cellvars}  # functions inside use these
+    for instruction in dis.get_instructions(code):
+        used.update(instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,))
+    n = code.co_argcount
+    names = code.co_varnames[: n + code.co_kwonlyargcount]
+    unused = {name for name in names if name not in used}
+    return frozenset({k for k in range(n) if names[k] in unused} | (unused - {*names[: code.co_posonlyargcount]}))
 
 
 def strings_of(constants: tuple[Any, ...]) -> Iterable[str]:

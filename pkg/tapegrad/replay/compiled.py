@@ -11,9 +11,10 @@ from typing import Any
 
 from .._tensor import Tensor
 from ..tape import _capture
-from ._call import Caller, Form, simple
+from ._call import Caller, Form, simple, without_unused
 from .advice import advice_for
 from .checks import check_forms, check_inside, check_random
+from .code_names import unused_by
 from .comparing import difference
 from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes
 from .guards import Guards
@@ -71,7 +72,7 @@ class CompiledFunction(Caller):
         tensors: list[Tensor] = []
         others: list[Any] = []
         try:
-            form = (flatten(args, tensors, others), flatten(kwargs, tensors, others), modes())
+            form = self._form(args, kwargs, tensors, others)
         except RecursionError:
             return self._as_given_up("an argument holds itself, or is nested too deep", args, kwargs)
         signature = self._signatures.get(form)
@@ -88,7 +89,8 @@ class CompiledFunction(Caller):
         reason = "new signature" if not signature.recordings else "not confirmed yet"
         arguments = tuple(tensors)
         # Before the run, which may make arguments require gradients.
-        fast = Form(args, kwargs) if signature.entries and not self.check and simple(args, kwargs) else None
+        can_be_fast = signature.entries and not self.check and simple(args, kwargs)
+        fast = Form(args, kwargs, unused_by(self.fn)) if can_be_fast else None
         for entry in signature.entries:
             changed = entry.guards.difference()
             if changed is not None:
@@ -113,6 +115,12 @@ class CompiledFunction(Caller):
         if why is not None:
             return self._as_given_up(why, args, kwargs)
         return self._record(signature, reason, arguments, others, args, kwargs)
+
+    def _form(self, args: Any, kwargs: Any, tensors: list[Tensor], others: list[Any]) -> Any:
+        """Equal for calls that one program can serve; takes the tensors and objects out of the arguments."""
+        if not_used := unused_by(self.fn):  # the index of a batch, say
+            args, kwargs = without_unused(args, kwargs, not_used)
+        return flatten(args, tensors, others), flatten(kwargs, tensors, others), modes()
 
     def _remember(self, entry: Entry, fast: Form | None) -> None:
         """The next call looks at this entry first, if its form is this one."""
@@ -206,7 +214,7 @@ class CompiledFunction(Caller):
 
     def _entry_for(self, args: Any, kwargs: Any) -> tuple[Entry, tuple[Tensor, ...]]:
         tensors: list[Tensor] = []
-        signature = self._signatures.get((flatten(args, tensors, []), flatten(kwargs, tensors, []), modes()))
+        signature = self._signatures.get(self._form(args, kwargs, tensors, []))
         if signature is not None:
             self.forget_fast()
             for entry in signature.entries:
