@@ -29,7 +29,7 @@ LOG = os.environ.get("TAPEGRAD_REPLAY_LOG")  # where the last program is written
 def step_of(w, program):
     """The function: values from instructions, a loss, its backward pass, an update."""
 
-    def step(x, y):
+    def step(x, y, index=0):
         values = [x, w.layers[0].weight, w.state[0], y]
         if program.zero == "before":
             w.optimizer.zero_grad(set_to_none=program.to_none)
@@ -104,6 +104,7 @@ EVENTS = ["same"] * 8 + [
     "history", "leaf",
     "outside", "nograd", "one", "reload", "freeze", "alias", "own", "grown", "option", "inference", "momentum",
     "pieces", "again", "again", "hook", "look", "look", "tensor", "tensor", "wrong", "wrong", "wrong",
+    "named", "index",
 ]  # fmt: skip
 events = st.lists(st.tuples(st.sampled_from(EVENTS), number), min_size=4, max_size=14)
 
@@ -170,6 +171,10 @@ def happen(twins, event, k, rows):
         for _ in range(3):  # mostly it is a replay that fails then
             twins.call(x, y)
         change(lambda w: w.places.fill_(1000 + k))
+    elif event == "named":  # as what the code only calls
+        change(lambda w: setattr(w, ("backward", "tanh")[k % 2], [k, None, torch.full((3,), 1.0 * k), [k]][k % 4]))
+    elif event == "index":  # which the code never looks at
+        options["index"] = [k, None, f"{k}", 0.5 * k][k % 4]
     elif event == "eager":
         options["eagerly"] = True
     elif event == "clear":
