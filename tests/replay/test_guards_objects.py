@@ -1,6 +1,8 @@
 """Objects of all kinds that a compiled function reads: what becomes of them between calls is seen."""
 
 import collections
+import copy
+import dataclasses
 import enum
 import operator
 import types
@@ -180,3 +182,31 @@ def test_changes_are_seen(make):
             assert run(X).tolist() == step(X).tolist()
     assert run.counters.replayed >= 2 + 2 * len(changes)
     assert run.counters.eager == 0
+
+
+@dataclasses.dataclass
+class Options:
+    rate: float = 1.0
+    steps: int = 0
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda o: dataclasses.astuple(o)[0],
+        lambda o: sum(dataclasses.asdict(o).values()),
+        lambda o: next(getattr(o, f.name) for f in dataclasses.fields(o)),
+        lambda o: dataclasses.replace(o, steps=3).rate,
+        lambda o: float(o == Options()),
+        lambda o: len(repr(o)),
+        lambda o: copy.copy(o).rate,
+    ],
+)
+def test_fields_that_are_looked_at_without_their_names(look):
+    o = Options()
+    f = torch.compile(lambda x: x * look(o))
+    x = torch.ones(2)
+    for rate in (1.0, 1.0, 1.0, 2.0, 3e10):
+        o.rate = rate
+        assert f(x).tolist() == (x * look(o)).tolist()
+    assert f.counters.replayed == 1
