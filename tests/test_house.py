@@ -58,7 +58,7 @@ LARGER = {
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "tape/sweep.py": 510,
     # One class, with the note that each floor leaves in it.
-    "tape/_capture.pyx": 480,
+    "tape/_capture.pyx": 490,
 }
 PACKAGE_LIMIT = 35_900  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")

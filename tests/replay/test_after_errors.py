@@ -69,6 +69,20 @@ def test_a_gradient_that_is_added_to_twice_has_its_version():
     assert twins.compiled.w.grad._version == twins.eager.w.grad._version == 2
 
 
+def test_a_gradient_whose_memory_is_used_again_has_its_version():
+    """What is made later where the gradient was is not the gradient."""
+
+    def step(w, at):
+        w.w.grad = torch.ones_like(w.w)
+        (w.w * 2).sum().backward()
+        found = w.table[at]
+        w.w.grad = None
+        return found + sum(torch.ones(3).sum() for _ in [torch.ones(3) for _ in range(4)])
+
+    twins = failing(table_and_weight, step)
+    assert twins.compiled.w.grad._version == twins.eager.w.grad._version == 1
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_an_argument_requires_gradients_from_its_line_on(before):
     def step(w, x, at):

@@ -65,7 +65,7 @@ class StepReader(Addresses):
 
     def _made_there(self, number: int) -> None:
         """From here on the memory of the storage of this number is its."""
-        _, storage, address, nbytes = self.capture.made[number - 1]
+        _, storage, address, nbytes, _ = self.capture.made[number - 1]
         self.places.put(address, address + max(nbytes, 1), number if storage else 0)
 
     def _constant(self, out: Operand, data: bytes, line: Any) -> Step:

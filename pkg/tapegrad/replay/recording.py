@@ -207,10 +207,10 @@ class Reader(ResultReader):
         """By buffer: how often what was made inside is changed in place, and behind which steps."""
         capture = self.capture
         changed: dict[int, list[int]] = {}  # by number
-        now: dict[int, int] = {}  # whose storage it is at a place of the log
+        now: dict[int, int] = {}  # whose storage it is when a change is made
         there = 0
-        for at, storage in capture.changes:
-            while there < len(capture.made) and capture.made[there][0] < at:
+        for n, (at, storage) in enumerate(capture.changes):
+            while there < len(capture.made) and capture.made[there][4] <= n:
                 there += 1
                 now[capture.made[there - 1][1]] = there
             changed.setdefault(now.get(storage, 0), []).append(self.position[at] - 1)

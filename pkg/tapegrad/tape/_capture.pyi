@@ -3,7 +3,7 @@ from typing import Any
 
 class Capture:
     log: list[tuple[Any, ...]]
-    made: list[tuple[int, int, int, int]]
+    made: list[tuple[int, int, int, int, int]]
     living: dict[int, int]
     outside: dict[int, Any]
     versions: dict[int, int]

@@ -49,7 +49,7 @@ cdef void note_birth(Storage* s) noexcept:
             s.birth = births
             number = <int64_t><uintptr_t>s
             current.living[number] = current.n_made
-        current.made.append((len(current.log), number, <int64_t><uintptr_t>s.ptr, s.nbytes))
+        current.made.append((len(current.log), number, <int64_t><uintptr_t>s.ptr, s.nbytes, len(current.changes)))
     except MemoryError:
         pass                            # an address without a storage makes the recording invalid
 
@@ -345,9 +345,15 @@ cdef int note_gradient(int64_t rec, object held, bint read, Storage* now, const 
 
 
 cdef int note_fresh(Storage* st) except -1:
-    """The version of a storage that was just made starts from 0: the changes before do not count."""
-    cdef Py_ssize_t n = len(current.changes)
-    while n > 0 and current.changes[n - 1][1] == <int64_t><uintptr_t>st:
+    """The version of a storage that was just made starts from 0: the changes before do not count.
+
+    Those of another storage that was in its place before do.
+    """
+    cdef Py_ssize_t n = len(current.changes), m = len(current.made) - 1, first
+    while m >= 0 and current.made[m][1] != <int64_t><uintptr_t>st:
+        m -= 1
+    first = current.made[m][4] if m >= 0 else 0
+    while n > first and current.changes[n - 1][1] == <int64_t><uintptr_t>st:
         n -= 1
     del current.changes[n:]
     return 0
