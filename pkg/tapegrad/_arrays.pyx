@@ -45,6 +45,7 @@ def from_numpy(array):
             "given numpy array has byte order different from the native byte order. "
             "Conversion between byte orders is currently not supported.")
     size = dt.itemsize
+    extent = size if array.size else 0  # from the first element to the end of the last: with gaps, or one for many
     for d in range(array.ndim):
         step = array.strides[d]
         if step < 0:
@@ -57,8 +58,9 @@ def from_numpy(array):
                              "Copy the numpy array to reallocate the memory.")
         shape[d] = array.shape[d]
         strides[d] = step // size
+        extent += (array.shape[d] - 1) * step if array.size else 0
     address = array.__array_interface__["data"][0]
-    st = storage_wrap(<char*><uintptr_t>address, array.nbytes, <PyObject*>array)
+    st = storage_wrap(<char*><uintptr_t>address, extent, <PyObject*>array)
     t = tensor_over(st, <char*><uintptr_t>address, dt.index, array.ndim, shape, strides)
     storage_release(st)
     return t

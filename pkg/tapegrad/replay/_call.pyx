@@ -136,10 +136,12 @@ cdef class Caller:
         if _capture.listening():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
         if machine is not None:
-            tensors = form.tensors_of(args, kwargs)
-            if tensors is not None and snapshot.unchanged() and (contents is None or contents()):
-                done, result = machine.run(tensors)
-                if done:
-                    self.replayed_fast += 1
-                    return result
+            # Arguments come last: what the guards ask may run code, which may exchange their memory.
+            if snapshot.unchanged() and (contents is None or contents()):
+                tensors = form.tensors_of(args, kwargs)
+                if tensors is not None:
+                    done, result = machine.run(tensors)
+                    if done:
+                        self.replayed_fast += 1
+                        return result
         return self.slow(args, kwargs)

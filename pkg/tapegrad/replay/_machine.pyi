@@ -32,6 +32,7 @@ class Machine:
     exit: tuple[Any, ...]
     events: tuple[tuple[int, int, Any], ...]
     turned_on: tuple[int, ...]
+    twice: int
     modes: tuple[tuple[int, dict[str, Any], bool], ...]
     dropped: tuple[int, ...]
     order: tuple[int, ...]

@@ -155,6 +155,16 @@ cdef class Machine:
         for number, tensor in self.fixed:
             if arguments[<int64_t>number] is not tensor:
                 return False
+        for number in self.turned_on:
+            for g in self.guarded:
+                if g.tensor is arguments[<int64_t>number]:
+                    return False
+        k = 0
+        for n in range(1, len(arguments)):
+            for j in range(n):
+                k += arguments[j] is arguments[n]
+        if k != self.twice:
+            return False
         for i, j_, delta, is_same in self.relations:
             t = <Tensor>arguments[<int64_t>i]
             other = <Tensor>arguments[<int64_t>j_]
@@ -249,6 +259,8 @@ cdef class Machine:
             for k in self.dropped:      # before their successors take memory
                 self.put_gradient(self.leaf(k, arguments), False, arguments, None)
             if self.dropped and not self.still_fits(arguments):
+                for k in self.turned_on:
+                    (<Tensor>arguments[k]).requires_grad_(False)
                 return False, None      # what has been done is what eager code begins with
             for k in range(self.n_bases):
                 if self.base_source[k] == B_FRESH:
@@ -438,7 +450,7 @@ cdef class Machine:
         cdef TensorPlan p = <TensorPlan>plan
         cdef Tensor t, over
         cdef Storage* st
-        cdef int64_t i
+        cdef int64_t i, last
         if p.shared and p.last is not None:
             return p.last
         if p.base >= 0:
@@ -446,6 +458,11 @@ cdef class Machine:
             t = tensor_over(st, st.ptr + p.offset, p.dt, p.ndim, p.shape, p.strides)
         else:
             over = <Tensor>arguments[(<Argument>p.over).number] if isinstance(p.over, Argument) else <Tensor>p.over
+            last = p.offset + itemsizes[p.dt]
+            for i in range(p.ndim):
+                last += (p.shape[i] - 1) * p.strides[i] * itemsizes[p.dt]
+            if over.data_ + last > over.st.ptr + over.st.nbytes and 0 not in [p.shape[i] for i in range(p.ndim)]:
+                raise RuntimeError("a tensor was given less memory while a compiled function made a view of it")
             t = tensor_over(over.st, over.data_ + p.offset, p.dt, p.ndim, p.shape, p.strides)
         t.inference = p.inference
         t.multi_view = p.multi

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import functools
 import operator
-import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from .._tensor import Tensor
+from ..nn import Module
 from ..tape import _capture
+from . import _look
 from ._call import Caller, Form, simple, without_unused
 from .advice import advice_for
 from .checks import check_forms, check_inside, check_random
 from .code_names import unused_by
 from .comparing import difference
 from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes
-from .guards import Guards
+from .guards import Guards, reach_from
 from .held import Held
 from .inspecting import Table, table_of
+from .locks import give_lock
 from .passes import run_passes
 from .planning import MemoryPlan, plan_memory
 from .program import Program
 from .randomness import random_states
-from .reach import Reach
 from .recording import Reader, Unfit
 from .state import State, form_and_contents
 from .tracing import frames_of_library, name_of, names_of, watched, where
@@ -45,7 +46,8 @@ class CompiledFunction(Caller):
     def __init__(
         self, fn: Callable[..., Any], *, check: bool, fullgraph: bool, limit: int | None = None
     ) -> None:
-        functools.update_wrapper(self, fn)
+        own = [name for name in getattr(fn, "__dict__", ()) if hasattr(type(self), name)]
+        functools.update_wrapper(self, fn, updated=() if own or isinstance(fn, Module) else functools.WRAPPER_UPDATES)
         self.fn = fn
         self.check = check
         self.fullgraph = fullgraph
@@ -55,7 +57,8 @@ class CompiledFunction(Caller):
         self._held = Held()
         self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
-        self._lock = threading.RLock()  # what is freed meanwhile may call the function again
+        self._lock: Any  # re-entrant: what is freed meanwhile may call the function again
+        give_lock(self)
         self._fruitless = 0  # recordings since one became a program or a program ran
         self._replayed = 0
 
@@ -243,7 +246,7 @@ class CompiledFunction(Caller):
         if expected:
             guards = expected[0].guards.renewed()
         else:
-            reach = self._reach(others)
+            reach = reach_from(self.fn, name_of(self.fn), others)
             refused = reach.refused
             guards = Guards.of(reach)
         unfit = signature.unfit
@@ -298,18 +301,6 @@ class CompiledFunction(Caller):
         with self._lock:
             self._confirm(signature, program, guards, expected)
         return result
-
-    def _reach(self, others: list[Any]) -> Reach:
-        reach = Reach()
-        try:
-            reach.add(self.fn, name_of(self.fn))
-            for o in others:
-                reach.add(o, "an argument")
-            reach.finish()
-        except Exception as error:  # an object of the user's may raise anything when it is looked at
-            reach = Reach()
-            reach.refused.append(f"what it uses cannot be known ({type(error).__name__}: {error})")
-        return reach
 
     def _name_line(
         self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any
@@ -383,7 +374,11 @@ class CompiledFunction(Caller):
         # An argument that the function reaches in another way too, the same in both recordings: nothing has shown
         # which of the two it reads.
         before = dict(confirmed.program.effects.doubtful)
-        program.effects.fixed += tuple((i, t) for i, t in program.effects.doubtful if before.get(i) is t)
+        same = [(i, t, before[i]) for i, t in program.effects.doubtful if i in before]
+        if any(t is not b and _look.memory_of(t) == _look.memory_of(b) for _, t, b in same):  # views of one place
+            signature.pending.append(Pending(program, guards))
+            return
+        program.effects.fixed += tuple((i, t) for i, t, b in same if t is b)
         signature.failures = self._fruitless = 0
         self._given_up.pop(signature.kinds, None)
         limit = None

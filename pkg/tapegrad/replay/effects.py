@@ -88,6 +88,7 @@ class Effects:
     options: tuple[Any, ...] = ()  # tensors among optimizers' options, whose values the cells hold
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
     doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
+    twice: int = 0  # pairs of arguments that are one object
     turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients
     modes: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, module, its training mode from there on)
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

@@ -12,7 +12,7 @@ from .._tensor import Tensor
 from . import _look, _plans, layout
 from .guards import Guards
 from .program import Program
-from .recording import Unfit
+from .recording import Unfit, pairs_of_one
 from .results import parts_of
 
 __all__ = [
@@ -85,7 +85,7 @@ class Pending:
         effects = self.program.effects
         if self.guards.difference() is not None or not all(g.check() for g in self.outside):
             return False
-        if any(arguments[i] is not t for i, t in effects.fixed):
+        if any(arguments[i] is not t for i, t in effects.fixed) or pairs_of_one(arguments) != effects.twice:
             return False
         for i, j, distance, same in effects.relations:
             a, b = _look.memory_of(arguments[i]), _look.memory_of(arguments[j])

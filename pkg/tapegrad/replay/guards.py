@@ -17,7 +17,7 @@ from .contents import members_of
 from .effects import same
 from .reach import Reach, shown
 
-__all__ = ["Guards"]
+__all__ = ["Guards", "reach_from"]
 
 
 class Guards:
@@ -129,6 +129,20 @@ class Guards:
             if v0 is not v1 and not same(v0, v1):
                 return path
         return None
+
+
+def reach_from(fn: Callable[..., Any], name: str, others: list[Any]) -> Reach:
+    """What a function of this name reaches, and what its arguments `others` do."""
+    reach = Reach()
+    try:
+        reach.add(fn, name)
+        for o in others:
+            reach.add(o, "an argument")
+        reach.finish()
+    except Exception as error:  # an object of the user's may raise anything when it is looked at
+        reach = Reach()
+        reach.refused.append(f"what it uses cannot be known ({type(error).__name__}: {error})")
+    return reach
 
 
 def cell_contents(cell: Any) -> Any:

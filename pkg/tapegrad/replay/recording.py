@@ -22,7 +22,7 @@ from .effects import Effects, Made
 from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 from .results import ResultReader, tensors_of
 
-__all__ = ["Reader", "Unfit"]
+__all__ = ["Reader", "Unfit", "pairs_of_one"]
 
 
 # Attributes by which code can look at a tensor that it does not compute with.
@@ -137,6 +137,7 @@ class Reader(ResultReader):
             doubtful=tuple((i, self.arguments[i]) for i in self.doubtful),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
             relations=tuple(self.relations),
+            twice=pairs_of_one(self.arguments),
             options=tuple({id(t): t for t in capture.options}.values()),
             generators=list({id(g): g for _, g in capture.generators}.values()),
         )
@@ -243,3 +244,8 @@ class Reader(ResultReader):
             if bumps:
                 found.append((places.get(storage, t), bumps, tuple(changed.get(storage, ()))))
         return found
+
+
+def pairs_of_one(arguments: tuple[Tensor, ...]) -> int:
+    """How many pairs of arguments are one object."""
+    return sum(a is b for a, b in itertools.combinations(arguments, 2))

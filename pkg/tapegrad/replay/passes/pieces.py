@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._layout import FRAME_ACC, FRAME_GX, FRAME_IN, FRAME_N, FRAME_OUT, FRAME_STEP, FRAME_Y
-from ...dtypes import DTYPES
+from ...dtypes import DTYPES, int64
 from ...ops.registry import BY_NAME
 from ...ops.scalars import scalar
 from ..program import Operand, Step
@@ -87,9 +87,14 @@ def piece_of(step: Step) -> Piece | None:
 
 
 def _undefined(step: Step) -> bool:
-    """Whether numbers become integers that may not hold them: what comes out must not depend on other formulas."""
+    """Whether numbers become integers that may not hold them: what comes out must not depend on other formulas.
+
+    A cast, and arithmetic of int64: where the compiler sees what becomes of a sum, it takes it not to overflow.
+    """
     op = step.declaration
     assert op is not None
+    if DTYPES[step.dt] is int64 and (op.result is None or op.result is int64):
+        return True
     whole = op.result is not None and not op.result.is_floating_point and op.name.startswith("to_")
     return whole and DTYPES[step.dt].is_floating_point
 
