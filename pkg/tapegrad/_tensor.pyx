@@ -1197,6 +1197,8 @@ cdef int drop_leaf(Tensor t) except -1:
     cdef object grad
     if t.rec < 0:
         return 0
+    if _capture.listening():
+        _capture.note_dropped(t.rec, t.st)
     grad = grad_of(t.rec)
     record_release(t.rec)
     t.rec = -1

@@ -339,7 +339,7 @@ def run_updates(updates: list[Update]) -> None:
             if api._multi_tensor_update(*call, only_check=True) is False:
                 _one_by_one(*call, only_check=True)
     for call, (_, _, numbers, group) in zip(calls, updates, strict=True):
-        note_update(numbers, group)
+        note_update(numbers, group, call[2])
         if api._multi_tensor_update(*call) is False:
             if len(calls) == 1:
                 _one_by_one(*call, only_check=True)
@@ -364,7 +364,7 @@ def _one_by_one(
                     _shapes_differ(row[0], t)
             dense = [t if t.is_contiguous() else t.contiguous() for t in row]
             if update is not None:
-                note_update(*update)
+                note_update(*update, params)
             if api._multi_tensor_update(name, tuple([t] for t in dense), params, only_check) is False:
                 kinds = ", ".join(str(t.dtype) for t in row)
                 raise RuntimeError(f"optimizer update {name} cannot mix these dtypes: {kinds}")

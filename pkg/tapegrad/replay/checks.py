@@ -41,6 +41,13 @@ def check_random(states: tuple[Any, Any], guards: Guards) -> None:
             )
 
 
+def check_options(updates: list[tuple[int, Any, Any, Any]]) -> None:
+    """Unfit where an update did not have the numbers that its group of parameters has now: a replay reads these."""
+    for _, numbers, group, params in updates:
+        if repr(numbers(group)) != repr(params):
+            raise Unfit("an option of an optimizer is changed inside", lasting=True)
+
+
 def check_inside(guards: Guards, modes: list[tuple[int, Any, bool, bool]]) -> tuple[tuple[int, Any, bool], ...]:
     """Unfit where something that was reached is changed inside, but for the modes that `Module.train` has set.
 

@@ -14,6 +14,7 @@ __all__ = ["CodeNames", "names_in", "unused_by"]
 
 
 SEES_ALL = frozenset(("locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "stack"))
+ANY_OPTION = "param_groups[]"  # stands for options of an optimizer by names that code does not show
 FORMATS = ("format", "format_map")
 WORD = re.compile(r"[^\W\d]\w*")
 
@@ -38,6 +39,8 @@ def names_in(code: types.CodeType) -> CodeNames:
     stored: set[str] = set()
     read: set[str] = set(strings)
     before = ""
+    if "param_groups" in names and not named_options(list(dis.get_instructions(code))):
+        names.add(ANY_OPTION)
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
             imports.add(instruction.argval)
@@ -64,6 +67,31 @@ def names_in(code: types.CodeType) -> CodeNames:
         stored |= inner.stored
         read |= inner.read
     return CodeNames(*map(frozenset, (names, used, imports, strings, stored, read)))
+
+
+def named_options(code: list[dis.Instruction]) -> bool:
+    """Whether code takes nothing of `param_groups` but `[number]["name"]`, in a loop over the groups or not."""
+    kinds = [instruction.opname for instruction in code] + [""] * 5
+    held: set[str] = set()  # variables that stand for a group
+    whole = False
+    for k, instruction in enumerate(code):
+        if instruction.argval == "param_groups" and kinds[k] == "LOAD_ATTR":
+            if kinds[k + 1 : k + 3] not in (["LOAD_CONST", "BINARY_SUBSCR"], ["GET_ITER", "FOR_ITER"]):
+                return False
+            if kinds[k + 3] == "STORE_FAST":
+                held.add(code[k + 3].argval)
+            elif not by_name(kinds[k + 3 : k + 5]):
+                return False
+    for k, instruction in enumerate(code):
+        used = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+        if kinds[k] not in ("STORE_FAST", "LOAD_CONST") and any(u in held for u in used if isinstance(u, str)):
+            whole |= len(used) > 1 or not by_name(kinds[k + 1 : k + 3])
+    return not whole
+
+
+def by_name(kinds: list[str]) -> bool:
+    """Whether instructions of these kinds take an entry by a name that is written there, or put one."""
+    return kinds[0] == "LOAD_CONST" and kinds[1].endswith(("_SUBSCR", "COPY"))
 
 
 def is_variable(instruction: dis.Instruction) -> bool:

@@ -14,7 +14,7 @@ from ..tape import _capture
 from . import _look
 from ._call import Caller, Form, simple, without_unused
 from .advice import advice_for
-from .checks import check_forms, check_inside, check_random
+from .checks import check_forms, check_inside, check_options, check_random
 from .code_names import unused_by
 from .comparing import difference
 from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes
@@ -284,6 +284,7 @@ class CompiledFunction(Caller):
                 check_random(states, guards)
                 modes_set = check_inside(guards, capture.modes)
                 program = reader.read()
+                check_options(capture.updates)
                 program.effects.turned_on, program.effects.modes = required, modes_set
             except Unfit as found:
                 signature.pending = [p for p in signature.pending if p not in expected]

@@ -130,7 +130,7 @@ class Signature:
     def count(self, replayed: int) -> None:
         """One more recording, after so many replays of the function."""
         if replayed - self.replayed >= WORTH * self.unpaid:
-            self.unpaid, self.replayed = 0, replayed
+            self.unpaid, self.replayed, self.unfit_recordings = 0, replayed, 0
         self.unpaid += 1
         self.recordings += 1
 

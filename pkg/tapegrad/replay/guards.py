@@ -13,6 +13,7 @@ from typing import Any
 from .._tensor import Tensor
 from . import _look
 from ._guards import Snapshot, View, missing
+from .code_names import ANY_OPTION
 from .contents import members_of
 from .effects import same
 from .reach import Reach, shown
@@ -61,7 +62,7 @@ class Guards:
 
     def unread(self, keys: frozenset[str]) -> frozenset[str]:
         """The options among them that code does not look at, for all that its names tell."""
-        if not self.names.isdisjoint(("state_dict", "get_last_lr")):
+        if not self.names.isdisjoint(("state_dict", "get_last_lr", ANY_OPTION)):
             return frozenset()
         if "param_groups" in self.names and not self.names.isdisjoint(("items", "values", "copy")):
             return frozenset()

@@ -32,7 +32,7 @@ class StepReader(Addresses):
     """Reads the log; the second floor of `recording.Reader`."""
 
     def _steps(self) -> list[Step]:
-        updates = {at: (numbers, group) for at, numbers, group in self.capture.updates}
+        updates = {at: (numbers, group) for at, numbers, group, _ in self.capture.updates}
         generators = dict(self.capture.generators)
         steps: list[Step] = []
         self.position: list[int] = []  # step of each log entry

@@ -29,7 +29,8 @@ MOST_ENTRIES = 1 << 16  # of a container: looking at more in each call would cos
 MOST_BYTES = 1 << 20  # of a NumPy array
 DYNAMIC = frozenset((
     "getattr", "setattr", "delattr", "hasattr", "AttributeError", "vars", "__dict__", "eval", "exec", "attrgetter",
-    "methodcaller", "__getattribute__", "__match_args__",
+    "methodcaller", "__getattribute__", "__setattr__", "__delattr__", "__match_args__", "dir", "getmembers",
+    "getattr_static", "pickle", "dumps",
 ))  # fmt: skip
 DYNAMIC_FUNCTIONS = (getattr, hasattr, setattr, delattr, vars)
 COMPUTED = frozenset(("globals", "eval", "exec"))
@@ -344,6 +345,8 @@ class Reach:
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")
         self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
+        if f.__kwdefaults__:
+            self._keep(f.__kwdefaults__, name)
         if f.__dict__ or self._everything:
             self._named.append(Named(f, name, [f.__dict__]))
         else:

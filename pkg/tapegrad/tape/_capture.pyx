@@ -359,6 +359,13 @@ cdef int note_fresh(Storage* st) except -1:
     return 0
 
 
+cdef int note_dropped(int64_t rec, Storage* st) except -1:
+    """A leaf is about to lose its record: what was noted of its gradient would be another's."""
+    if st.birth != births and rec in current.gradients:
+        note_refusal("requires_grad of a leaf is switched after its gradient was used")
+    return 0
+
+
 cdef int note_node(int64_t rec) except -1:
     """The node of a record is given to Python; what is before the capture may be another one at each call."""
     if record(rec)[REC_SEQ] < current.first_sequence:
@@ -390,10 +397,10 @@ def refuse(str why):
         note_refusal(why)
 
 
-def note_update(object numbers, object group):
-    """The next optimizer update has the numbers `numbers(group)`, to be read again at each replay."""
+def note_update(object numbers, object group, object params):
+    """The next optimizer update has the numbers `numbers(group)`, now `params`, to be read again at each replay."""
     if capturing():
-        current.updates.append((len(current.log), numbers, group))
+        current.updates.append((len(current.log), numbers, group, params))
 
 
 def read_option(object tensor):
