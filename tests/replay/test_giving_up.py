@@ -172,3 +172,20 @@ def test_what_is_another_at_each_call_is_named():
     assert len(caught) == 1
     assert f.counters.replayed == 0
     assert f.counters.recorded < 70
+
+
+def test_what_stops_changing_is_replayed_then():
+    """A warm-up of a weight of the loss, say, longer than what is recorded at a stretch."""
+    w = world(scale=0.0)
+    f = torch.compile(lambda x: x * w.scale)
+
+    def run():
+        for i in range(600):
+            w.scale = min(1.0, i / 150)
+            assert f(torch.ones(2)).tolist() == (torch.ones(2) * w.scale).tolist()
+
+    with pytest.warns(UserWarning, match=r"guards keep failing") as caught:
+        run()
+    assert len(caught) == 1
+    assert f.counters.recorded < 100
+    assert f.counters.replayed > 200

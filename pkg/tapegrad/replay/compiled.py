@@ -150,11 +150,16 @@ class CompiledFunction(Caller):
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {why}")
         return self._eager(why, args, kwargs)
 
-    def _give_up(self, signature: Signature, why: str, line: Any, guards: Guards | None) -> None:
-        """Eager from now on where these guards hold, or (None) where there is no program yet; with one warning."""
+    def _give_up(
+        self, signature: Signature, why: str, line: Any, guards: Guards | None, rest: bool = False
+    ) -> None:
+        """Eager from now on (for some calls, to `rest`) where these guards hold, or (None) where there is no program.
+
+        With one warning.
+        """
         message = f"{why}{where(line, self.fn)}{advice_for(why)}"
         first = signature.eager is None and not signature.given_up
-        signature.give_up(why, guards)
+        signature.rest(why) if rest else signature.give_up(why, guards)
         if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
             if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
@@ -354,7 +359,7 @@ class CompiledFunction(Caller):
             changed = next((what for g in known if (what := g.difference())), "what it uses")
             signature.entries = ()
             self.forget_fast()
-            self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None)
+            self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None, rest=True)
             return
         confirmed = None
         expected = [p for p in expected if p in signature.pending]  # another thread may have been here

@@ -24,6 +24,7 @@ __all__ = [
 WORTH = 16  # replays that make up for a recording
 MOST_GIVEN_UP = 4  # states in which code cannot be replayed, until no others are tried for a while
 FIRST_PAUSE = 32  # calls
+TRIES = 8  # recordings between two pauses
 
 
 class Counters:
@@ -133,6 +134,12 @@ class Signature:
             self.unpaid, self.replayed, self.unfit_recordings = 0, replayed, 0
         self.unpaid += 1
         self.recordings += 1
+
+    def rest(self, why: str) -> None:
+        """No more recordings for a while; then some, in case what changed at each call does not any more."""
+        self.waits_for, self.wait, self.pause = why, self.pause, 4 * self.pause
+        self.pending.clear()
+        self.unpaid -= TRIES
 
     def give_up(self, why: str, guards: Guards | None) -> None:
         """No more recordings where these guards hold, or (None) wherever there is no program.

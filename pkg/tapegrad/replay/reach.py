@@ -80,7 +80,7 @@ class Reach:
             while self._pending:
                 self._visit(*self._pending.pop())
             looked = len(self.names) + len(self._read)
-            if self._everything:  # functions may be asked for attributes that they do not have yet
+            if self._everything or self._stored:  # functions may be asked for attributes that they do not have yet
                 self._named += [Named(f, name, [f.__dict__]) for f, name in self._bare]
                 self._bare.clear()
             if self._constructors and not self.names.isdisjoint(CONSTRUCTING):
@@ -100,6 +100,10 @@ class Reach:
             if not self.names.isdisjoint(("setattr", "delattr")) and issubclass(type(named.owner), type):
                 self.contents.append((named.path, functools.partial(entries_by_identity, named.owner)))
         self._named.clear()
+        own = {n for n in self._stored | (self._strings if self._everything else set()) if not hasattr(Tensor, n)}
+        bare = [t for t, _ in self.tensors.values() if not _look.attributes_of(t)]
+        if own and bare:  # tensors that have no attributes yet
+            self.contents.append((self.tensors[id(bare[0])][1], lambda: [bool(_look.attributes_of(t)) for t in bare]))
 
     def _visit(self, o: Any, name: str) -> None:
         if type(o) in PLAIN or id(o) in self._seen:

@@ -122,6 +122,9 @@ class Reader(ResultReader):
         tensors_of(self.result, see)
         self._stamp(list(seen.values()), expected)
         self._check_escapes(alive, expected)
+        outside = {id(t) for t in (*self.known.values(), *self.arguments, *self.from_outside)}
+        if any(isinstance(e, Tensor) and id(e) in outside for e in exits):
+            raise Unfit("a tensor from outside is made a gradient inside", lasting=True)
         gradients = [e if e is None or e is False else self._made(e) for e in exits]
         events = self._events(steps, gradients)
         return Effects(
