@@ -182,6 +182,13 @@ def instruction(w, code, values, given):
     if kind == "switch":
         [w.layers, w.layers[0], w.layers[0], w.layers[1]][which % 4].train(i % 2 == 0)
         return a
+    if kind == "freeze":  # a leaf, for the rest of the step or until it is thawed
+        for p in [w.layers, w.layers[0], w.layers[1], w.layers[2]][j % 4].parameters():
+            if which % 4 == 2:
+                p.detach_()
+            else:
+                p.requires_grad = which % 4 < 2
+        return a
     if kind == "read":  # Python has to know a value, in evaluation only
         return a if w.layers.training else a * (0.5 if a.detach().sum().item() > 0 else 2)
     if kind == "shape":

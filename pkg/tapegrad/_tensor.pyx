@@ -686,18 +686,13 @@ cdef class Tensor:
                 raise RuntimeError(
                     "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
                 )
-            self.requires = True
-            if _capture.listening():
-                _capture.note_required(self)
-            if self.rec >= 0:
-                record(self.rec)[REC_FLAGS] |= FLAG_REQUIRES
+            accumulate_in(self, True)
         else:
             if not is_leaf(self):
                 raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a "
                                    "computed variable in a subgraph that doesn't require differentiation use "
                                    "var_no_grad = var.detach().")
-            self.requires = False
-            drop_leaf(self)
+            accumulate_in(self, False)
         return self
 
     @property
@@ -790,13 +785,13 @@ cdef class Tensor:
                                "as True, gradients are views of DDP buckets, and hence detach_() cannot be "
                                "called on these gradients. To fix this error, please refer to the "
                                "Optimizer.zero_grad() function in torch/optim/optimizer.py as a reference.")
-        self.requires = False
-        if self.rec >= 0 and not is_leaf(self):
+        if not is_leaf(self):
+            self.requires = False
             record_release(self.rec)
             self.rec = -1
             self.history += 1
-        elif self.rec >= 0:
-            drop_leaf(self)
+        elif self.requires:
+            accumulate_in(self, False)
         return self
 
     @property
@@ -1192,19 +1187,16 @@ cdef int set_grad(int64_t i, object value) except -1:
     return 0
 
 
-cdef int drop_leaf(Tensor t) except -1:
-    """requires_grad is off: a leaf keeps its record only for the sake of its gradient and hooks."""
-    cdef object grad
-    if t.rec < 0:
-        return 0
+cdef int accumulate_in(Tensor leaf, bint requires) except -1:
+    """Gradients arrive at a leaf from now on, or pass it by: it keeps its record, which graphs may lead to."""
+    leaf.requires = requires
     if _capture.listening():
-        _capture.note_dropped(t.rec, t.st)
-    grad = grad_of(t.rec)
-    record_release(t.rec)
-    t.rec = -1
-    if grad is not None:
-        leaf_record(t, False)
-        set_grad(t.rec, grad)
+        _capture.note_required(leaf, requires)
+    if leaf.rec >= 0:
+        if requires:
+            record(leaf.rec)[REC_FLAGS] |= FLAG_REQUIRES
+        else:
+            record(leaf.rec)[REC_FLAGS] &= ~FLAG_REQUIRES
     return 0
 
 

@@ -585,3 +585,22 @@ def test_nan_of_an_empty_batch(torch):
     x = torch.ones(0, 3, requires_grad=True)
     F.cross_entropy(x, torch.ones(0, dtype=torch.int64)).backward()
     assert x.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize("off", [lambda w: w.requires_grad_(False), lambda w: w.detach_()])
+def test_a_leaf_stays_itself_for_graphs_while_it_is_switched_off_and_on(torch, off):
+    w = torch.ones(3, requires_grad=True)
+    seen = []
+    w.register_hook(lambda g: seen.append(g.tolist()))
+    loss = (w * torch.tensor([1.0, 2.0, 3.0])).sum()
+    off(w)
+    loss.backward(retain_graph=True)  # passes the leaf by
+    assert w.grad is None
+    w.requires_grad_()
+    loss.backward(retain_graph=True)
+    off(w)
+    loss.backward(retain_graph=True)
+    w.requires_grad_()
+    assert w.grad.tolist() == [1.0, 2.0, 3.0]
+    assert torch.autograd.grad(loss, w)[0].tolist() == [1.0, 2.0, 3.0]
+    assert seen

@@ -789,7 +789,7 @@ def test_other_changes_inside(function):
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
-            for _ in range(6):
+            for _ in range(8):
                 t.call(argument, outside=restore)
         assert len(seen) == 1, [str(w.message) for w in seen]
         if function is not keeps_an_iterator:

@@ -52,6 +52,9 @@ def step_of(w, program):
                 w.optimizer.step()
             if program.zero == "after":
                 w.optimizer.zero_grad(set_to_none=program.to_none)
+        if program.thaw:
+            for p in w.layers.parameters():
+                p.requires_grad_()
         return [loss, (loss, {"v": values[-1]}), [loss, values[-2], values[-1]], loss.detach(), None][
             program.result % 5
         ]
@@ -83,7 +86,7 @@ def make(program):
 KINDS = (
     ["unary", "binary"] * 4 + ["reduce", "view", "linear"] * 3 + ["join", "matmul", "index", "inplace", "random"] * 2
     + ["overwrite", "state", "parameter", "grad", "backward", "nograd", "derivative", "read", "backward", "forget"]
-    + ["shape", "loss", "nested", "modes", "assign", "fold", "switch"]
+    + ["shape", "loss", "nested", "modes", "assign", "fold", "switch", "freeze", "freeze"]
     + ["lookup"] * 3
 )  # fmt: skip
 number = st.integers(0, 40)
@@ -96,7 +99,7 @@ codes = st.one_of(some_codes, some_codes, some_codes, broken.map(lambda parts: l
 programs = st.builds(
     namespace, codes=codes, zero=st.sampled_from(["before", "after", "never"]), to_none=st.booleans(),
     last=st.integers(1, 4), backward=st.sampled_from([0, 1, 1, 1, 2]), clip=st.integers(0, 2), update=st.booleans(),
-    optimizer=number, result=number, limit=st.sampled_from([None] * 5 + [1, 4000]),
+    optimizer=number, thaw=st.booleans(), result=number, limit=st.sampled_from([None] * 5 + [1, 4000]),
     check=st.sampled_from([False] * 7 + [True]),
 )  # fmt: skip
 EVENTS = ["same"] * 8 + [

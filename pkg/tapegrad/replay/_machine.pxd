@@ -30,6 +30,7 @@ cdef class Machine:
     cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
     cdef public tuple turned_on         # arguments that the code makes require gradients
     cdef public int64_t twice           # pairs of arguments that are one object
+    cdef public tuple switches          # (place in the recording, leaf or Argument, its requires_grad from there)
     cdef public tuple modes             # (place in the recording, attributes of a module, its training mode from there)
     cdef public tuple dropped           # leaves whose gradients become None before anything is computed
     cdef public tuple bumps             # (tensor, count, places in the recording): versions of tensors from outside

@@ -33,6 +33,7 @@ class Machine:
     events: tuple[tuple[int, int, Any], ...]
     turned_on: tuple[int, ...]
     twice: int
+    switches: tuple[tuple[int, Any, bool], ...]
     modes: tuple[tuple[int, dict[str, Any], bool], ...]
     dropped: tuple[int, ...]
     order: tuple[int, ...]

@@ -122,6 +122,7 @@ cdef class Machine:
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
         self.order = self.base_places = ()
         self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = self.turned_on = self.modes = ()
+        self.switches = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -403,6 +404,9 @@ cdef class Machine:
         for argument in self.turned_on:
             if -1 - argument not in states:
                 (<Tensor>arguments[argument]).requires_grad_(False)
+        for place, leaf, required in self.switches:
+            if place <= self.order[i]:
+                (arguments[(<Argument>leaf).number] if isinstance(leaf, Argument) else leaf).requires_grad_(required)
         for place, attributes, mode in self.modes:
             if place <= self.order[i]:
                 attributes["training"] = mode
@@ -530,9 +534,9 @@ cdef class Machine:
                 if kind == 0:
                     e = made[which]
                 elif kind == 1:
-                    e = edge_of(<Tensor>which)
+                    e = graph_of(<Tensor>which)
                 else:
-                    e = edge_of(<Tensor>arguments[which])
+                    e = graph_of(<Tensor>arguments[which])
                 if e >= 0:
                     record_retain(e)
                 if s.ext is not None and ext[EXT_EDGES] > 0:
@@ -567,3 +571,9 @@ cdef inline int put_grad(Tensor leaf, object value) except -1:
         leaf_record(leaf, leaf.requires)
     set_grad(leaf.rec, value)
     return 0
+
+
+cdef int64_t graph_of(Tensor t) except -2:
+    """The record that a graph leads to, of a leaf that is switched off meanwhile too."""
+    cdef int64_t e = edge_of(t)
+    return e if e >= 0 else t.rec if t.rec >= 0 else leaf_record(t, False)

@@ -28,7 +28,6 @@ ADVICE = {
     "retain_grad()": "torch.autograd.grad gives the gradient, to be returned",
     "a hook or a kept gradient on an intermediate value": "torch.autograd.grad gives the gradient, to be returned",
     "is made a gradient inside": "give the gradient a copy of it",
-    "is switched after its gradient": "switch it outside the compiled function, or use detach()",
     "has hooks on its gradient": "change the gradient between backward() and step()",
     "a graph from before the": "make the graph inside, or pass what it starts from",
     "kept somewhere else than in its results": "return it",

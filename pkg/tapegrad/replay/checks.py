@@ -21,9 +21,10 @@ def check_forms(before: list[Any], forms: Any, arguments: tuple[Tensor, ...]) ->
     for i, (old, new) in enumerate(zip(before, forms(arguments), strict=True)):
         if old == new:
             continue
+        outside = i >= len(arguments)
         if not turned_on(old, new):
-            raise Unfit(why, lasting=True, state=forms)
-        if i >= len(arguments):  # it stays so: the next recording finds nothing changed
+            raise Unfit(why, lasting=not (outside and turned_on(new, old)), state=forms)
+        if outside:  # it stays so: the next recording finds nothing changed
             raise Unfit(why, state=forms)
         found.append(i)
     return tuple(found)

@@ -23,7 +23,7 @@ def difference(a: Program, b: Program) -> tuple[str, Any] | None:
     if len(a.steps) != len(b.steps):
         longer = a.steps if len(a.steps) > len(b.steps) else b.steps
         return "what is computed differs from call to call", longer[min(len(a.steps), len(b.steps))].line
-    for name in ("exits", "result", "records", "fixed_arguments", "relations", "turned_on", "modes"):
+    for name in ("exits", "result", "records", "fixed_arguments", "relations", "turned_on", "switches", "modes"):
         if not alike(getattr(a.effects, name), getattr(b.effects, name)):
             return {"exits": "what becomes of gradients"}.get(name, "the result") + " differs from call to call", None
     if [(leaf_key(x), x.entry) for x in a.effects.leaves] != [(leaf_key(x), x.entry) for x in b.effects.leaves]:

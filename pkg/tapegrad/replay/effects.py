@@ -94,5 +94,6 @@ class Effects:
     doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
     twice: int = 0  # pairs of arguments that are one object
     turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients
+    switches: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, tensor or argument, requires_grad)
     modes: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, module, its training mode from there on)
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from .._tensor import Tensor
-from . import _look
+from . import _look, _plans
 from ._places import Places
 from .addresses import Unfit
 from .effects import Effects, Made
@@ -141,6 +141,7 @@ class Reader(ResultReader):
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
             relations=tuple(self.relations),
             twice=pairs_of_one(self.arguments),
+            switches=tuple(self._switches()),
             options=tuple({id(t): t for t in capture.options}.values()),
             generators=list({id(g): g for _, g in capture.generators}.values()),
         )
@@ -202,10 +203,28 @@ class Reader(ResultReader):
         strides = tuple(itertools.accumulate(shape[:0:-1], operator.mul, initial=1))[::-1] if shape else ()
         return Made(buffer.number, first - made[number - 1][2], dt, shape, strides, -1, False, False, False, None, None)
 
+    def _switched(self) -> dict[int, list[tuple[int, bool]]]:
+        """Where requires_grad of what was there before is switched, by the tensor's identity."""
+        there = {id(a) for a in self.arguments} | self.known.keys() | self.capture.outside.keys()
+        found: dict[int, list[tuple[int, bool]]] = {}
+        for at, t, required in self.capture.required:
+            if t in there:
+                found.setdefault(t, []).append((at, required))
+        return found
+
     def _required(self) -> list[tuple[int, int, Any]]:
         """Where arguments, counted -1, -2, ..., begin to require gradients."""
         numbers = {id(a): -1 - i for i, a in enumerate(self.arguments)}
-        return [(self.position[at], numbers[t], True) for at, t in self.capture.required if t in numbers]
+        places = {t: found for t, found in self._switched().items() if len(found) == 1}
+        return [(self.position[found[0][0]], numbers[t], True) for t, found in places.items() if t in numbers]
+
+    def _switches(self) -> list[tuple[int, Any, bool]]:
+        """Where requires_grad is switched that is switched again later."""
+        tensors = {id(t): t for t in (*self.capture.outside.values(), *self.known.values())}
+        arguments = {id(a): _plans.Argument(i) for i, a in enumerate(self.arguments)}
+        again = {t: found for t, found in self._switched().items() if len(found) > 1}
+        found = [(at, arguments.get(t) or tensors[t], on) for t, places in again.items() for at, on in places]
+        return sorted(found, key=lambda switch: switch[0])
 
     def _fresh_versions(self, alive: dict[int, Any]) -> dict[int, tuple[int, tuple[int, ...]]]:
         """By buffer: how often what was made inside is changed in place, and behind which steps."""

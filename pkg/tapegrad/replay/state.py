@@ -24,8 +24,8 @@ class State:
         self.gradients = [_look.gradient_of(t) for t in self.leaves]
         self.tensors += [g for g in self.gradients if g is not None]
         self.memory = [(t, _look.read_memory(t), t._version) for t in self.tensors]
-        self.required = [t.requires_grad for t in arguments]
-        self.arguments = arguments
+        switched = [arguments[t.number] if hasattr(t, "number") else t for _, t, _ in effects.switches]
+        self.required = [(t, t.requires_grad) for t in (*arguments, *switched)]
         self.modes = [(module.__dict__, module.training) for _, module, _ in effects.modes]
         self.generators = [(g, g.get_state().numpy().copy()) for g in effects.generators]
 
@@ -34,7 +34,7 @@ class State:
         for leaf, gradient in zip(self.leaves, self.gradients, strict=True):
             if _look.gradient_of(leaf) is not gradient:
                 put_gradient(leaf, gradient)
-        for t, required in zip(self.arguments, self.required, strict=True):
+        for t, required in self.required:
             if t.requires_grad != required:
                 t.requires_grad_(required)
         for t, data, version in self.memory:
@@ -51,6 +51,7 @@ class State:
         return {
             "a tensor from outside": [contents(t) for t in self.tensors],
             "a gradient": [None if g is None else contents(g) for g in gradients],
+            "requires_grad": [t.requires_grad for t, _ in self.required],
             "a training mode": [attributes["training"] for attributes, _ in self.modes],
             "a version": [t._version for t in self.tensors],
             "a random generator": [g.get_state().numpy().tobytes() for g, _ in self.generators],

@@ -15,10 +15,9 @@ cdef int note_shared(Storage* st) except -1
 cdef int note_no_gradient(object tensor, Storage* st, bint read) except -1
 cdef int note_leaf(object tensor, int64_t rec) except -1
 cdef int note_gradient(int64_t rec, object held, bint read, Storage* now, const char* first) except -1
-cdef int note_required(object tensor) except -1
+cdef int note_required(object tensor, bint required) except -1
 cdef int note_refusal(str why) except -1
 cdef int note_view(object tensor) except -1
-cdef int note_dropped(int64_t rec, Storage* st) except -1
 cdef int note_fresh(Storage* st) except -1
 cdef int note_node(int64_t rec) except -1
 cdef int note_change(Storage* st) except -1

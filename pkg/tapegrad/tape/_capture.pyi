@@ -10,7 +10,7 @@ class Capture:
     gradients: dict[int, tuple[bool, bool, Any]]
     gradient_puts: list[tuple[int, int, int, int]]
     changes: list[tuple[int, int]]
-    required: list[tuple[int, int]]
+    required: list[tuple[int, int, bool]]
     leaves: dict[int, Callable[[], Any]]
     refusals: list[tuple[str, Any]]
     generators: list[tuple[int, Any]]

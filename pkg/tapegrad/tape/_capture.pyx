@@ -97,7 +97,7 @@ cdef class Capture:
     cdef readonly dict gradients
     cdef readonly list gradient_puts
     cdef readonly list changes          # (place, storage): where versions are counted up
-    cdef readonly list required         # (place, id of a tensor): where requires_grad is set
+    cdef readonly list required         # (place, id of a tensor, requires_grad): where that is switched
     cdef readonly dict leaves           # records of leaves that were made: weak references to the tensors
     cdef readonly list without_record   # (place, weak reference, read): gradients of leaves that had no record yet
     cdef readonly list refusals
@@ -359,13 +359,6 @@ cdef int note_fresh(Storage* st) except -1:
     return 0
 
 
-cdef int note_dropped(int64_t rec, Storage* st) except -1:
-    """A leaf is about to lose its record: what was noted of its gradient would be another's."""
-    if st.birth != births and rec in current.gradients:
-        note_refusal("requires_grad of a leaf is switched after its gradient was used")
-    return 0
-
-
 cdef int note_node(int64_t rec) except -1:
     """The node of a record is given to Python; what is before the capture may be another one at each call."""
     if record(rec)[REC_SEQ] < current.first_sequence:
@@ -379,9 +372,9 @@ cdef int note_change(Storage* st) except -1:
     return 0
 
 
-cdef int note_required(object tensor) except -1:
+cdef int note_required(object tensor, bint required) except -1:
     """A tensor is made to require gradients, or not to."""
-    current.required.append((len(current.log), id(tensor)))
+    current.required.append((len(current.log), id(tensor), required))
     return 0
 
 
