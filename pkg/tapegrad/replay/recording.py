@@ -25,10 +25,12 @@ from .results import ResultReader, tensors_of
 __all__ = ["Reader", "Unfit", "pairs_of_one"]
 
 
-# Attributes by which code can look at a tensor that it does not compute with.
+# Names by which code can look at a tensor that it does not compute with.
 METADATA = frozenset((
     "requires_grad", "shape", "size", "numel", "dim", "ndim", "dtype", "stride", "is_contiguous", "is_leaf", "nelement",
-    "is_floating_point", "element_size", "nbytes", "len", "grad_fn",
+    "is_floating_point", "element_size", "nbytes", "len", "grad_fn", "type", "to", "type_as", "result_type",
+    "expand_as", "view_as", "reshape_as", "empty_like", "zeros_like", "ones_like", "full_like", "rand_like",
+    "randn_like", "randint_like", "new_empty", "new_zeros", "new_ones", "new_full", "new_tensor",
 ))  # fmt: skip
 
 
