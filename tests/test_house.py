@@ -60,7 +60,7 @@ LARGER = {
     # One class, with the note that each floor leaves in it.
     "tape/_capture.pyx": 490,
 }
-PACKAGE_LIMIT = 35_900  # all of it, docstrings and declarations included
+PACKAGE_LIMIT = 36_400  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -95,16 +95,6 @@ cdef inline bint equal(object a, object b) except -1:
     return a == b and not isinstance(a, (float, complex))
 
 
-def simple(args, kwargs):
-    """Whether no argument is a container or has attributes, so that a Form can stand for the call."""
-    for o in (*args, *kwargs.values()):
-        if isinstance(o, (list, tuple, dict)) or hasattr(type(o), "__dataclass_fields__"):
-            return False
-        if attributes_of(o) if isinstance(o, Tensor) else plain(o) and getattr(o, "__dict__", None):
-            return False
-    return True
-
-
 cdef class Caller:
     """What `compile` returns, to be completed by `slow(args, kwargs)`."""
     cdef public object fn

@@ -32,6 +32,7 @@ class Machine:
     exit: tuple[Any, ...]
     events: tuple[tuple[int, int, Any], ...]
     turned_on: tuple[int, ...]
+    apart: tuple[int, ...]
     twice: int
     switches: tuple[tuple[int, Any, bool], ...]
     modes: tuple[tuple[int, dict[str, Any], bool], ...]

@@ -122,7 +122,7 @@ cdef class Machine:
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
         self.order = self.base_places = ()
         self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = self.turned_on = self.modes = ()
-        self.switches = ()
+        self.switches = self.apart = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -156,7 +156,7 @@ cdef class Machine:
         for number, tensor in self.fixed:
             if arguments[<int64_t>number] is not tensor:
                 return False
-        for number in self.turned_on:
+        for number in self.apart:
             for g in self.guarded:
                 if g.tensor is arguments[<int64_t>number]:
                     return False

@@ -66,6 +66,7 @@ class Addresses:
         # Arguments i, j of one memory: bytes between them, whether they are one object.
         self.relations: list[tuple[int, int, int, bool]] = []
         self.guarded: dict[int, Tensor] = {}
+        self.apart: tuple[int, ...] = ()  # arguments that the code may compare with what it reaches otherwise
         self.returned: list[Any] = []  # lists and dicts, which must not be met again
 
     def _forget_views(self) -> None:

@@ -10,11 +10,12 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["CodeNames", "names_in", "unused_by"]
+__all__ = ["COMPARES", "CodeNames", "names_in", "unused_by"]
 
 
 SEES_ALL = frozenset(("locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "stack"))
 ANY_OPTION = "param_groups[]"  # stands for options of an optimizer by names that code does not show
+COMPARES = "is"  # stands for comparisons of which object something is
 FORMATS = ("format", "format_map")
 WORD = re.compile(r"[^\W\d]\w*")
 
@@ -50,6 +51,8 @@ def names_in(code: types.CodeType) -> CodeNames:
             stored.add(instruction.argval)
         elif instruction.opname == "MATCH_CLASS":
             names.add("__match_args__")
+        elif instruction.opname == "CONTAINS_OP" or (instruction.opname == "IS_OP" and before != "LOAD_CONST"):
+            names.add(COMPARES)
         if instruction.opcode in dis.hasname and not is_call(instruction) and not is_variable(instruction):
             read.add(instruction.argval)
         if instruction.argval in FORMATS and instruction.opcode in dis.hasname and before != "LOAD_CONST":

@@ -12,12 +12,12 @@ from .._tensor import Tensor
 from ..nn import Module
 from ..tape import _capture
 from . import _look
-from ._call import Caller, Form, simple, without_unused
+from ._call import Caller, Form, without_unused
 from .advice import advice_for
 from .checks import check_forms, check_inside, check_options, check_random
 from .code_names import unused_by
 from .comparing import difference
-from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes
+from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes, simple
 from .guards import Guards, reach_from
 from .held import Held
 from .inspecting import Table, table_of

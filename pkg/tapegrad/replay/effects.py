@@ -92,6 +92,7 @@ class Effects:
     options: tuple[Any, ...] = ()  # tensors among optimizers' options, whose values the cells hold
     fixed: tuple[tuple[int, Any], ...] = ()  # arguments that must be these tensors
     doubtful: tuple[tuple[int, Any], ...] = ()  # arguments that the function reaches in another way too
+    apart: tuple[int, ...] = ()  # arguments that must be none of `guarded`
     twice: int = 0  # pairs of arguments that are one object
     turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients
     switches: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, tensor or argument, requires_grad)

@@ -10,14 +10,16 @@ import numpy as np
 from .. import _default_dtype, _tensor
 from .._tensor import Tensor
 from . import _look, _plans, layout
+from .effects import PLAIN
 from .guards import Guards
+from .named import slots_of
 from .program import Program
 from .recording import Unfit, pairs_of_one
 from .results import parts_of
 
 __all__ = [
     "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "kinds_of", "modes",
-    "turned_on",
+    "simple", "turned_on",
 ]  # fmt: skip
 
 
@@ -87,6 +89,8 @@ class Pending:
         if self.guards.difference() is not None or not all(g.check() for g in self.outside):
             return False
         if any(arguments[i] is not t for i, t in effects.fixed) or pairs_of_one(arguments) != effects.twice:
+            return False
+        if any(arguments[i] is t for i in effects.apart for t in effects.guarded):
             return False
         for i, j, distance, same in effects.relations:
             a, b = _look.memory_of(arguments[i]), _look.memory_of(arguments[j])
@@ -176,27 +180,58 @@ def flatten(o: Any, tensors: list[Tensor], others: list[Any]) -> Any:
     """The form of an argument: equal for arguments that one program can serve."""
     if issubclass(type(o), Tensor):
         tensors.append(o)
+        if type(o) is not Tensor:
+            others.append(type(o))  # whose methods may be called
         attributes = _look.attributes_of(o)
         form = (type(o), *_look.layout_of(o))
         listened_to = _look.is_listened_to(o)
         return (*form, listened_to, *(attributes or ())) if attributes or listened_to else form
-    if isinstance(o, (bool, int, float, complex, str, bytes, tuple)) and getattr(o, "__dict__", None):
-        others.append(o)  # it has attributes beside its value
+    if isinstance(o, (*PLAIN, tuple)) and has_attributes(o):
+        others.append(o)
         return "object", id(o)
-    if o is None or isinstance(o, (bool, int, float, complex, str, bytes)):
+    if isinstance(o, PLAIN):
+        if type(o) not in PLAIN:
+            others.append(type(o))
         return type(o), repr(o) if isinstance(o, (float, complex)) else o
     if isinstance(o, np.generic) and not o.dtype.hasobject:
         return type(o), str(o.dtype), o.tobytes()
     if type(o) in (tuple, list):
         return type(o), *[flatten(x, tensors, others) for x in o]
     if type(o) is dict:
-        return dict, *[(type(k), repr(k) if type(k) is float else k, flatten(v, tensors, others)) for k, v in o.items()]
+        return dict, *[(key_form(k, others), flatten(v, tensors, others)) for k, v in o.items()]
     parts = parts_of(o)
     if parts is not None:
         others.append(type(o))
         return type(o), *[flatten(x, tensors, others) for x in parts]
     others.append(o)
     return "object", id(o)
+
+
+def key_form(key: Any, others: list[Any]) -> Any:
+    """The form of a key of a dict: numbers and texts by value, with what such tuples hold, all else by identity."""
+    if type(key) in (*PLAIN, tuple):
+        tensors: list[Tensor] = []
+        form = flatten(key, tensors, others)
+        if not tensors:
+            return form
+    others.append(key)
+    return "object", id(key)
+
+
+def has_attributes(o: Any) -> bool:
+    """Whether a number, a text or a tuple has something beside its value."""
+    kind = type(o)
+    return kind not in (*PLAIN, tuple) and bool(getattr(o, "__dict__", None) or any(map(slots_of, kind.__mro__)))
+
+
+def simple(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether no argument is a container or has attributes, so that a Form can stand for the call."""
+    for o in (*args, *kwargs.values()):
+        if isinstance(o, (list, tuple, dict)) or hasattr(type(o), "__dataclass_fields__"):
+            return False
+        if _look.attributes_of(o) if isinstance(o, Tensor) else isinstance(o, PLAIN) and has_attributes(o):
+            return False
+    return True
 
 
 def kinds_of(others: list[Any]) -> tuple[type, ...]:

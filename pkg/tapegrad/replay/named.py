@@ -8,7 +8,7 @@ from typing import Any
 
 from ._guards import View
 
-__all__ = ["Named"]
+__all__ = ["Named", "slots_of"]
 
 
 class Named:

@@ -135,7 +135,8 @@ class Reach:
             if issubclass(kind, collections.defaultdict):
                 self._keep(View({}, ("default_factory",), o), name)
                 self._pending.append((o.default_factory, name))
-            return [(v, f"{name}[{shown(k)}]") for k, v in dict.copy(o).items() if type(v) not in PLAIN]
+            entries = [(k, v, f"{name}[{shown(k)}]") for k, v in dict.copy(o).items()]
+            return [(x, n) for k, v, n in entries for x in (k, v) if type(x) not in PLAIN]
         if issubclass(kind, list):
             if list.__len__(o) > MOST_ENTRIES:
                 self.refused.append(f"{name} has too many entries to look at in each call")

@@ -18,6 +18,7 @@ from .._tensor import Tensor
 from . import _look, _plans
 from ._places import Places
 from .addresses import Unfit
+from .code_names import COMPARES
 from .effects import Effects, Made
 from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
 from .results import ResultReader, tensors_of
@@ -32,6 +33,7 @@ METADATA = frozenset((
     "expand_as", "view_as", "reshape_as", "empty_like", "zeros_like", "ones_like", "full_like", "rand_like",
     "randn_like", "randint_like", "new_empty", "new_zeros", "new_ones", "new_full", "new_tensor",
 ))  # fmt: skip
+COMPARING = frozenset((COMPARES, "id", "index", "count", "is_", "is_not", "contains"))
 
 
 class Reader(ResultReader):
@@ -54,8 +56,10 @@ class Reader(ResultReader):
 
         Unfit where it may ask for an attribute of an argument.
         """
-        if not METADATA.isdisjoint(names):
+        if not METADATA.isdisjoint(names) or not COMPARING.isdisjoint(names):
             self.guarded.update(self.known)
+        if not COMPARING.isdisjoint(names):
+            self.apart = tuple(i for i, a in enumerate(self.arguments) if id(a) not in self.known)
         for a in self.arguments:  # whose attributes are not known by value
             found = names & (_look.attributes_of(a) or {}).keys()
             if found and id(a) not in self.known:
@@ -81,6 +85,7 @@ class Reader(ResultReader):
             known = self.known.values()
             again = Reader(capture, self.arguments, known, self.result, True, self.objects, self.containers)
             again.guarded.update(self.guarded)
+            again.apart = self.apart
             return again.read()
         self._check_options(steps)
         effects = self._effects(steps)
@@ -142,6 +147,7 @@ class Reader(ResultReader):
             doubtful=tuple((i, self.arguments[i]) for i in self.doubtful),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
             relations=tuple(self.relations),
+            apart=self.apart,
             twice=pairs_of_one(self.arguments),
             switches=tuple(self._switches()),
             options=tuple({id(t): t for t in capture.options}.values()),
