@@ -177,3 +177,36 @@ def test_defaults_of_keywords_that_are_changed_in_place():
             assert f(torch.ones(1)).tolist() == [k]
     finally:
         scale.__kwdefaults__["k"] = 2.0
+
+
+def group_elsewhere(group, _):
+    return list(group.values())[1]
+
+
+def groups_elsewhere(_, groups):
+    return next(v for g in groups for k, v in g.items() if k != "params")
+
+
+@pytest.mark.parametrize("take", [group_elsewhere, groups_elsewhere])
+def test_a_group_that_is_held_outside_its_optimizer(take):
+    found = []
+    for compiled in (False, True):
+        w = torch.ones(2, requires_grad=True)
+        optimizer = torch.optim.SGD([w], lr=0.5)
+        group, groups = optimizer.param_groups[0], optimizer.param_groups
+
+        def step(x, w=w, optimizer=optimizer, group=group, groups=groups):
+            optimizer.zero_grad()
+            loss = (w * x).sum() * take(group, groups)
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        f = torch.compile(step) if compiled else step
+        seen = []
+        for lr in (0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.125):
+            optimizer.param_groups[0]["lr"] = lr
+            seen.append((f(torch.ones(2)).item(), w.tolist()))
+        found.append(seen)
+    assert found[0] == found[1]
+    assert f.counters.replayed >= 2

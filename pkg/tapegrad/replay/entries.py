@@ -172,7 +172,7 @@ def note_cells(program: Program, guards: Guards) -> None:
     for step in program.steps:
         if step.update is not None:
             numbers, group = step.update
-            guards.cells[id(group)] = guards.cells.get(id(group), frozenset()) | guards.unread(numbers.keys)
+            guards.cells[id(group)] = guards.cells.get(id(group), frozenset()) | guards.unread(group, numbers.keys)
     guards.options = [(t, _look.read_tensor(t)) for t in program.effects.options]
 
 

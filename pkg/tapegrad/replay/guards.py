@@ -37,6 +37,7 @@ class Guards:
         objects: list[Any],
         tensors: list[Tensor],
         names: Set[str] = frozenset(),
+        groups: Set[int] = frozenset(),
     ) -> None:
         self.containers = containers
         self.paths = paths
@@ -45,6 +46,7 @@ class Guards:
         self.objects = objects  # held, so that what is reached stays what it is
         self.tensors = tensors
         self.names = names  # that code uses, and texts in it
+        self.groups = groups  # parameter groups of which code may read all: it has them without their optimizer
         self.cells: dict[int, frozenset[str]] = {}
         self.stale_cells = False
         self.options: list[tuple[Tensor, bytes]] = []
@@ -53,16 +55,16 @@ class Guards:
     def of(cls, reach: Reach) -> Guards:
         """Guards on all that was reached, as it is now."""
         tensors = [t for t, _ in reach.tensors.values()]
-        return cls(reach.containers, reach.paths, reach.contents, reach.objects, tensors, reach.names)
+        return cls(reach.containers, reach.paths, reach.contents, reach.objects, tensors, reach.names, reach.groups)
 
     def renewed(self) -> Guards:
         """The same as they are now: what is reached is the same where there is no difference."""
         contents = [(path, now) for path, now, _ in self.contents]
-        return Guards(self.containers, self.paths, contents, self.objects, self.tensors, self.names)
+        return Guards(self.containers, self.paths, contents, self.objects, self.tensors, self.names, self.groups)
 
-    def unread(self, keys: frozenset[str]) -> frozenset[str]:
-        """The options among them that code does not look at, for all that its names tell."""
-        if not self.names.isdisjoint(("state_dict", "get_last_lr", ANY_OPTION)):
+    def unread(self, group: Any, keys: frozenset[str]) -> frozenset[str]:
+        """The options of a group among these that code does not look at, for all that its names tell."""
+        if id(group) in self.groups or not self.names.isdisjoint(("state_dict", "get_last_lr", ANY_OPTION)):
             return frozenset()
         if "param_groups" in self.names and not self.names.isdisjoint(("items", "values", "copy")):
             return frozenset()

@@ -57,7 +57,7 @@ class Reach:
         self.paths: list[str] = []
         self.contents: list[tuple[str, Callable[[], Any]]] = []  # what must be compared by value
         self.tensors: dict[int, tuple[Tensor, str]] = {}
-        self.groups: dict[int, Any] = {}  # id of a parameter group -> its optimizer
+        self.groups: set[int] = set()  # parameter groups that are reached otherwise than through their optimizer
         self.objects: list[Any] = []
         self.refused: list[str] = []  # why what was reached cannot be guarded
         self.names: set[str] = set()
@@ -106,6 +106,8 @@ class Reach:
             self.contents.append((self.tensors[id(bare[0])][1], lambda: [bool(_look.attributes_of(t)) for t in bare]))
 
     def _visit(self, o: Any, name: str) -> None:
+        if type(o) is dict and "params" in o and ".param_groups[" not in name:
+            self.groups.add(id(o))
         if type(o) in PLAIN or id(o) in self._seen:
             return
         self._seen.add(id(o))
@@ -304,9 +306,6 @@ class Reach:
 
     def _whole(self, inner: dict[str, Any], name: str) -> list[tuple[Any, str]]:
         """All entries of an object's dict."""
-        groups = inner.get("param_groups")
-        for group in groups if isinstance(groups, list) else ():
-            self.groups[id(group)] = inner
         self._keep(inner, name)
         found: list[tuple[Any, str]] = []
         for key, value in inner.copy().items():
