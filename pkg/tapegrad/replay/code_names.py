@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["COMPARES", "CodeNames", "names_in", "unused_by"]
+__all__ = ["COMPARES", "CodeNames", "module_named", "names_in", "unused_by"]
 
 
 SEES_ALL = frozenset(("locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "stack"))
@@ -25,7 +25,7 @@ class CodeNames(NamedTuple):
 
     names: frozenset[str]  # all of them: globals and attributes
     globals: frozenset[str]
-    imports: frozenset[str]
+    imports: frozenset[str]  # modules, with a dot for each level that a relative import goes up
     strings: frozenset[str]  # constants that may be an attribute's name
     stored: frozenset[str]  # attributes that are set or deleted
     read: frozenset[str]  # attributes that are used otherwise than by calling what they give at once
@@ -39,12 +39,14 @@ def names_in(code: types.CodeType) -> CodeNames:
     imports: set[str] = set()
     stored: set[str] = set()
     read: set[str] = set(strings)
-    before = ""
+    before, last, level = "", None, None  # opcode of the instruction before, and arguments of the last two
+    if not names.isdisjoint(("import_module", "__import__")):
+        imports.update(texts_of(code.co_consts))
     if "param_groups" in names and not named_options(list(dis.get_instructions(code))):
         names.add(ANY_OPTION)
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME":
-            imports.add(instruction.argval)
+            imports.add("." * (level if isinstance(level, int) else 0) + instruction.argval)
         elif is_variable(instruction):
             used.add(instruction.argval)
         elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
@@ -57,7 +59,7 @@ def names_in(code: types.CodeType) -> CodeNames:
             read.add(instruction.argval)
         if instruction.argval in FORMATS and instruction.opcode in dis.hasname and before != "LOAD_CONST":
             names.add("__getattribute__")  # which attributes the text names cannot be told
-        before = instruction.opname
+        before, last, level = instruction.opname, instruction.argval, last
     if not names.isdisjoint(FORMATS):  # "{0.name}"
         parts = {part for text in texts_of(code.co_consts) if "{" in text for part in WORD.findall(text)}
         names |= parts
@@ -116,6 +118,13 @@ def unused_by(fn: Any) -> frozenset[int | str]:
         return frozenset()
     unused = unused_in(fn.__code__)
     return frozenset(k - bound if isinstance(k, int) else k for k in unused) if bound and unused else unused
+
+
+def module_named(name: str, package: Any) -> str:
+    """The module that an import of this name in a package means."""
+    levels = len(name) - len(name.lstrip("."))
+    above = str(package or "").split(".")
+    return ".".join([*above[: len(above) - levels + 1], *filter(None, [name[levels:]])]) if levels else name
 
 
 @functools.lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ._guards import View
+from .effects import PLAIN
 
 __all__ = ["Named", "slots_of"]
 
@@ -36,7 +37,8 @@ class Named:
         found = []
         instance = self.instance
         for space in self.namespaces:
-            wanted = [n for n in space if n in names or (everything and instance)]
+            # By a computed name code gets anything of an object, and the numbers and texts of classes and modules.
+            wanted = [n for n in space if n in names or (everything and (instance or type(space[n]) in PLAIN))]
             for n in wanted:
                 if n in self.taken or (self.skip and (n.startswith("_") or n == "training")):
                     continue

@@ -17,7 +17,7 @@ from typing import Any
 from .._tensor import Tensor
 from . import _look
 from ._guards import View
-from .code_names import names_in
+from .code_names import module_named, names_in
 from .contents import CONTAINERS, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
@@ -345,7 +345,8 @@ class Reach:
             self.refused.append(f"what {name} gets by {min(computed)}() cannot be known")
         used = sorted(code.globals)  # those that are not there may come, and hide a builtin
         found += [(f.__globals__[n], n) for n in used if n in f.__globals__]
-        found += [(sys.modules[n], n) for n in code.imports if n in sys.modules]
+        modules = {module_named(n, f.__globals__.get("__package__")) for n in code.imports}
+        found += [(sys.modules[n], n) for n in modules if n in sys.modules]
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")
         self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
