@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import tapegrad as torch
@@ -444,6 +445,8 @@ Pair = collections.namedtuple("Pair", ["first", "second"])
         lambda a, b: {"x": Pair(a, [b]), "number": 3, "none": None, "text": "t"},
         lambda a, b: (a, a.t(), a[1:], a.detach(), b),
         lambda a, b: (),
+        lambda a, b: collections.OrderedDict(b=b, a=[a, collections.OrderedDict()]),
+        lambda a, b: SimpleNamespace(loss=b, outputs=[a], inner=SimpleNamespace(b=b)),
         lambda a, b: a.shape,
         lambda a, b: 2.5,
     ],

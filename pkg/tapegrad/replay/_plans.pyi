@@ -51,7 +51,7 @@ class Stamp:
 class Rebuild:
     kind: type
     make: Callable[[Any], Any]
-    parts: list[Any]
+    parts: list[Any] | dict[Any, Any]
     def __init__(self, kind: type, make: Callable[[Any], Any], parts: list[Any]) -> None: ...
 
 class Arena:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections import Counter
+from collections import Counter, OrderedDict
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from .._layout import (
@@ -39,6 +40,8 @@ from .program import FRESH, INSIDE, Operand
 
 __all__ = ["ResultReader", "parts_of", "tensors_of"]
 
+MADE_ANEW = (list, dict, OrderedDict, SimpleNamespace)  # containers that each run returns another one of
+
 
 class ResultReader(StepReader):
     """Reads results; the third floor of `recording.Reader`."""
@@ -59,9 +62,9 @@ class ResultReader(StepReader):
             return result
         if any(result is o for o in self.objects):
             return _plans.Same(result)
-        if type(result) in (list, dict) and any(result is o for o in self.containers):
+        if type(result) in MADE_ANEW and any(result is o for o in self.containers):
             raise Unfit("the function returns a container that is among its arguments", lasting=True)
-        if type(result) in (list, dict):
+        if type(result) in MADE_ANEW:
             if any(result is o for o in self.returned):
                 raise Unfit("the function returns one container in two places", lasting=True)
             self.returned.append(result)
@@ -78,9 +81,13 @@ class ResultReader(StepReader):
             return [self._template(r) for r in result]
         elif type(result) is dict:
             return {k: self._template(v) for k, v in result.items()}
+        elif type(result) in MADE_ANEW and not (type(result) is OrderedDict and vars(result)):
+            entries = vars(result) if type(result) is SimpleNamespace else result
+            make = namespace_of if type(result) is SimpleNamespace else type(result)
+            return _plans.Rebuild(type(result), make, {k: self._template(v) for k, v in entries.items()})
         elif (inside := parts_of(result)) is not None:
-            make = partial(remade, type(result))
-            return _plans.Rebuild(type(result), make, [self._template(p) for p in inside])
+            again = partial(remade, type(result))
+            return _plans.Rebuild(type(result), again, [self._template(p) for p in inside])
         raise Unfit(f"the function returns an object of type {type(result).__name__}", lasting=True)
 
     def _from_before(self, t: Tensor) -> bool:
@@ -265,8 +272,13 @@ def tensors_of(result: Any, see: Any) -> None:
         for r in result:
             tensors_of(r, see)
     else:
-        for r in result.values() if isinstance(result, dict) else parts_of(result) or ():
+        entries = vars(result) if type(result) is SimpleNamespace else result
+        for r in entries.values() if isinstance(entries, dict) else parts_of(result) or ():
             tensors_of(r, see)
+
+
+def namespace_of(entries: dict[str, Any]) -> SimpleNamespace:
+    return SimpleNamespace(**entries)
 
 
 def parts_of(o: Any) -> list[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,8 @@ def form_and_contents(o: Any) -> Any:
         return (*_look.layout_of(o), contents(o))
     if isinstance(o, (tuple, list)):
         return [form_and_contents(x) for x in o]
+    if type(o) is SimpleNamespace:
+        return form_and_contents(vars(o))
     if isinstance(o, dict):
         return {k: form_and_contents(v) for k, v in o.items()}
     parts = parts_of(o)
