@@ -52,7 +52,7 @@ class Rebuild:
     kind: type
     make: Callable[[Any], Any]
     parts: list[Any] | dict[Any, Any]
-    def __init__(self, kind: type, make: Callable[[Any], Any], parts: list[Any]) -> None: ...
+    def __init__(self, kind: type, make: Callable[[Any], Any], parts: list[Any] | dict[Any, Any]) -> None: ...
 
 class Arena:
     address: int
