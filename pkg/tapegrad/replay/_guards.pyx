@@ -7,7 +7,7 @@ looking costs a pointer comparison per entry. What differs is then looked at aga
 from types import CellType
 
 from cpython.dict cimport PyDict_GetItem
-from cpython.object cimport PyCallable_Check
+from cpython.object cimport PyCallable_Check, Py_TYPE
 from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -20,16 +20,19 @@ cdef extern from "Python.h":
     Py_ssize_t list_size "PyList_GET_SIZE"(PyObject* o) noexcept
     PyObject* list_item "PyList_GET_ITEM"(PyObject* o, Py_ssize_t i) noexcept
     PyObject* cell_item "PyCell_GET"(PyObject* cell) noexcept
+    object dict_of "PyObject_GenericGetDict"(object o, void* context)
 
 
 cdef class View:
     """Some names of a namespace: of a dict, of a class's mapping, or (with `owner`) attributes of an object.
 
-    With `called`, any value that cannot be called is the same as any other.
+    With `called`, any value that cannot be called is the same as any other. HOME are names of which the owner's are
+    looked at without asking it.
     """
     cdef object namespace
     cdef object owner
     cdef bint is_dict
+    cdef bint is_home
     cdef bint called
     cdef readonly tuple names
     cdef list last                      # what the owner gave, which may be nobody else's
@@ -39,6 +42,7 @@ cdef class View:
         self.namespace = namespace
         self.owner = owner
         self.is_dict = isinstance(namespace, dict) and owner is None
+        self.is_home = names is HOME
         self.names = names
         self.called = called
 
@@ -51,7 +55,11 @@ cdef class View:
             if self.called and there != NULL and not PyCallable_Check(<object>there):
                 return <PyObject*>uncallable
             return there
-        if self.owner is not None:
+        if self.is_home:
+            if i == 0:
+                return <PyObject*>Py_TYPE(self.owner)
+            self.last[i] = found = dict_of(self.owner, NULL)
+        elif self.owner is not None:
             found = self.last[i] = getattr(self.owner, name, missing)
         else:
             found = self.namespace.get(name, missing)
@@ -68,6 +76,7 @@ cdef class View:
         return out
 
 
+HOME = ("__class__", "__dict__")        # both may be assigned
 missing = object()                      # what stands for nothing
 cdef object uncallable = object()       # what stands for all values that cannot be called
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._tensor import Tensor
 from . import _look
-from ._guards import View
+from ._guards import HOME, View
 from .code_names import module_named, names_in
 from .contents import CONTAINERS, members_of, state_of
 from .effects import PLAIN
@@ -238,12 +238,14 @@ class Reach:
             home in (LIBRARY, "collections")
             or (library_module(kind.__module__) and (home in STATEFUL or home not in sys.stdlib_module_names))
         ):
+            if not module and kind.__dictoffset__:
+                self._keep(View({}, HOME, o), name)
             return self._whole(inner, name)
         if kind in (operator.attrgetter, operator.methodcaller):
             return self._getter(o, name)
         found = self._class_of_object(kind)
         if found or kind in self._of_objects:
-            self._keep(View({}, ("__class__",), o), name)  # may be assigned
+            self._keep(View({}, HOME if kind.__dictoffset__ else ("__class__",), o), name)
         derived = any(of_library_type(c) for c in kind.__mro__[:-1])
         if inner is not None and "_parameters" not in inner and derived and home not in sys.stdlib_module_names:
             # A library's class below the user's reads what it likes.
