@@ -338,8 +338,8 @@ class CompiledFunction(Caller):
     def _forget_dead(self, kept: Signature) -> None:
         """Lets go of arguments known by identity, with their programs. Those that live are recorded anew."""
         probes = self._held.probes()
-        known = self._signatures.copy()  # another thread may add to them, in what the collector runs too
-        self._drop([s for form, s in known.items() if s is not kept and self._held.any_in(form)])
+        # No name for what is dropped, or all would seem to live. A copy: the collector may run what adds to them.
+        self._drop([s for f, s in self._signatures.copy().items() if s is not kept and self._held.any_in(f)])
         self.forget_fast()
         self._held.look_again(probes)
 
