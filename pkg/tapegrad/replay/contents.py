@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CONTAINERS", "members_of", "state_of"]
+__all__ = ["CONTAINERS", "entries_by_identity", "members_of", "state_of"]
 
 CONTAINERS: tuple[Any, ...] = (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque)
 
@@ -37,3 +37,7 @@ def state_of(o: Any) -> Callable[[], Any] | None:
     if isinstance(o, numpy.random.RandomState):
         return lambda: repr(o.get_state())
     return None
+
+
+def entries_by_identity(kind: type) -> list[tuple[str, int]]:
+    return [(key, id(value)) for key, value in vars(kind).copy().items()]

@@ -18,7 +18,7 @@ from .._tensor import Tensor
 from . import _look
 from ._guards import HOME, View
 from .code_names import module_named, names_in
-from .contents import CONTAINERS, members_of, state_of
+from .contents import CONTAINERS, entries_by_identity, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
 from .named import Named
@@ -328,7 +328,11 @@ class Reach:
         found: list[tuple[Any, str]] = []
         library = of_library(f)
         for cell_name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-            found.append((cell, f"{name}.{cell_name}" if library else cell_name))
+            if cell_name == "__class__" and "super" in f.__code__.co_names:  # it finds a method, and makes no object
+                self._keep(cell, cell_name)
+                found += self._class_of_object(cell.cell_contents)
+            else:
+                found.append((cell, f"{name}.{cell_name}" if library else cell_name))
         last_first = reversed(f.__code__.co_varnames[: f.__code__.co_argcount])
         found += [(value, next(last_first, name)) for value in reversed(f.__defaults__ or ())]
         found += [(value, parameter) for parameter, value in (f.__kwdefaults__ or {}).items()]
@@ -363,10 +367,6 @@ class Reach:
     def _keep(self, container: Any, name: str) -> None:
         self.containers.append(container)
         self.paths.append(name)
-
-
-def entries_by_identity(kind: type) -> list[tuple[str, int]]:
-    return [(key, id(value)) for key, value in vars(kind).copy().items()]
 
 
 @functools.cache
