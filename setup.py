@@ -24,6 +24,7 @@ modules = {
         "tapegrad._structured",
         "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
+        "tapegrad.replay._fitting",
         "tapegrad.replay._guards",
         "tapegrad.replay._look",
         "tapegrad.replay._places",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
+from ._fitting import best_fit
 from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Program, Step
 
 __all__ = ["MemoryPlan", "plan_arena", "plan_memory"]
@@ -78,24 +78,7 @@ def scratch_of(step: Step) -> int:
 
 def place(blocks: Iterable[Block]) -> tuple[dict[int, int], int]:
     """Each block goes into the smallest gap among those alive with it that were placed before (best fit)."""
-    placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), by offset
-    offsets: dict[int, int] = {}
-    total = 0
-    for b in blocks:
-        size = aligned(b.nbytes)
-        at, best = 0, None
-        for start, end, first, last in placed:
-            if last < b.first or b.last < first:
-                continue
-            gap = start - at
-            if gap >= size and (best is None or gap < best[0]):
-                best = gap, at
-            at = max(at, end)
-        where = at if best is None else best[1]
-        offsets[b.key] = where
-        insort(placed, (where, where + size, b.first, b.last))
-        total = max(total, where + size)
-    return offsets, total
+    return best_fit((b.key, b.first, b.last, aligned(b.nbytes)) for b in blocks)
 
 
 def pack(blocks: list[Block]) -> tuple[dict[int, int], int]:

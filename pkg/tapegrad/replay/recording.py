@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import itertools
 import operator
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Set
 from functools import partial
@@ -185,14 +186,16 @@ class Reader(ResultReader):
         puts = [put for put in self.gradient_puts if put[1] in self.leaf_of]
         fails = [n for n, step in enumerate(steps) if step.can_fail]
         events: list[tuple[int, int, Any]] = []
-        for n, (at, rec, storage, first) in enumerate(puts):
+        following: dict[int, int] = {}  # by leaf: where it gets its next gradient
+        for at, rec, storage, first in reversed(puts):
             leaf, place = self.leaf_of[rec], self.position[at]
-            until = next((self.position[put[0]] for put in puts[n + 1 :] if put[1] == rec), len(steps))
+            until = following.get(leaf, len(steps))
+            following[leaf] = place
             if not storage:
                 events.append((place, leaf, False))
-            elif any(place <= i < until for i in fails):
+            elif bisect_left(fails, place) < bisect_left(fails, until):
                 events.append((place, leaf, self._gradient_then(at, leaf, storage, first, exits)))
-        return events + self._required()
+        return events[::-1] + self._required()
 
     def _gradient_then(self, at: int, leaf: int, storage: int, first: int, exits: list[Any]) -> Made | None:
         """The gradient that a leaf got at this place, if the run ends before it gets another one; None as at first."""

@@ -17,7 +17,9 @@ from ...ops.scalars import scalar
 from ..program import Operand, Program, Step
 from .order import stays
 
-__all__ = ["Access", "Units", "accesses", "bits"]
+__all__ = ["WINDOW", "Access", "Units", "accesses", "bits"]
+
+WINDOW = 2048  # steps
 
 
 class Access(NamedTuple):
@@ -89,87 +91,107 @@ def bits(mask: int) -> Iterator[int]:
 
 
 class Units:
-    """Sets of steps that run at one moment, with what must come before and after each, as bit masks of steps."""
+    """Sets of steps that run at one moment, with what must come before and after each.
+
+    That is kept as bit masks, which grow with the square of their number: of the `WINDOW` steps around a unit. Steps
+    of different windows are not joined.
+    """
 
     def __init__(self, program: Program) -> None:
         self.accesses = [accesses(step, program) for step in program.steps]
         count = len(program.steps)
-        self.before = [0] * count  # direct, without those that others imply
+        self.before: list[set[int]] = [set() for _ in range(count)]  # direct, without those that others imply
         self._find_edges(program)
-        self.ancestors = [0] * count
+        self.ancestors = [0] * count  # in its window, of which step i is bit i % WINDOW
         self.descendants = [0] * count
         for i in range(count):
-            for j in bits(self.before[i]):
-                self.ancestors[i] |= self.ancestors[j] | 1 << j
+            for j in self._near(i):
+                self.ancestors[i] |= self.ancestors[j] | 1 << j % WINDOW
         for i in reversed(range(count)):
-            for j in bits(self.before[i]):
-                self.descendants[j] |= self.descendants[i] | 1 << i
+            for j in self._near(i):
+                self.descendants[j] |= self.descendants[i] | 1 << i % WINDOW
         self.unit = list(range(count))  # of each step: the first step of its unit
-        self.members = {i: 1 << i for i in range(count)}
+        starts = range(0, count, WINDOW)
+        self.members = [{i: 1 << i % WINDOW for i in range(s, min(s + WINDOW, count))} for s in starts]
+
+    def _near(self, i: int) -> list[int]:
+        """The steps of the same window right before step i."""
+        return [j for j in self.before[i] if j // WINDOW == i // WINDOW]
 
     def _find_edges(self, program: Program) -> None:
-        by_buffer: dict[int, list[tuple[int, Access]]] = {}
-        failing, writers = -1, 0
+        # Reads apart from writes: many steps may read a parameter, and none of them depends on another.
+        by_buffer: dict[int, tuple[list[tuple[int, Access]], list[tuple[int, Access]]]] = {}
+        failing = -1
+        writers: set[int] = set()
         for i, step in enumerate(program.steps):
             for a in self.accesses[i]:
-                for j, b in by_buffer.get(a.buffer, ()):
-                    if j != i and (a.write or b.write) and a.lo < b.hi and b.lo < a.hi:
-                        self.before[i] |= 1 << j
+                for earlier in by_buffer.get(a.buffer, ((), ()))[0 if a.write else 1 :]:
+                    for j, b in earlier:
+                        if j != i and a.lo < b.hi and b.lo < a.hi:
+                            self.before[i].add(j)
             for a in self.accesses[i]:
-                earlier = by_buffer.setdefault(a.buffer, [])
+                reads, writes = by_buffer.setdefault(a.buffer, ([], []))
                 if a.write:  # what comes later depends on this one, and so on all that this one depends on
-                    earlier[:] = [(j, b) for j, b in earlier if j == i or b.lo < a.lo or a.hi < b.hi]
-                earlier.append((i, a))
+                    for earlier in (reads, writes):
+                        earlier[:] = [(j, b) for j, b in earlier if j == i or b.lo < a.lo or a.hi < b.hi]
+                (writes if a.write else reads).append((i, a))
             if any(a.write and program.observed(a.buffer) for a in self.accesses[i]):
                 if failing >= 0:
-                    self.before[i] |= 1 << failing
-                writers |= 1 << i
+                    self.before[i].add(failing)
+                writers.add(i)
             if stays(step):
                 if failing >= 0:
-                    self.before[i] |= 1 << failing
-                self.before[i] |= writers & ~(1 << i)
-                failing, writers = i, 0
+                    self.before[i].add(failing)
+                self.before[i] |= writers - {i}
+                failing, writers = i, set()
 
     def join(self, a: int, b: int) -> bool:
-        """Makes one unit of units a and b; False, and nothing done, if a step lies between them."""
-        both = self.members[a] | self.members[b]
+        """Makes one unit of units a and b; False, and nothing done, if a step lies between them or they are far."""
+        if a // WINDOW != b // WINDOW:
+            return False
+        members = self.members[a // WINDOW]
+        both = members[a] | members[b]
         if ((self.descendants[a] & self.ancestors[b]) | (self.descendants[b] & self.ancestors[a])) & ~both:
             return False
         before = (self.ancestors[a] | self.ancestors[b]) & ~both
         after = (self.descendants[a] | self.descendants[b]) & ~both
         first, second = min(a, b), max(a, b)
-        for i in bits(self.members.pop(second)):
+        for i in self._steps(second):
             self.unit[i] = first
-        self.members[first] = both
+        del members[second]
+        members[first] = both
         self.ancestors[first], self.descendants[first] = before, after
-        for u, own in self.members.items():
+        for u, own in members.items():
             if own & before:
                 self.descendants[u] |= both | after
             if own & after:
                 self.ancestors[u] |= both | before
         return True
 
+    def _steps(self, u: int) -> list[int]:
+        """The steps of unit u."""
+        start = u - u % WINDOW
+        return [start + k for k in bits(self.members[u // WINDOW][u])]
+
     def order(self) -> list[list[int]]:
         """The units, as lists of steps, in an order that keeps to everything; steps that can wait, wait."""
         waiting: dict[int, int] = {}
-        after: dict[int, set[int]] = {u: set() for u in self.members}
-        for u, own in self.members.items():
-            direct = 0
-            for i in bits(own):
-                direct |= self.before[i]
-            sources = {self.unit[j] for j in bits(direct & ~own)}
+        units = {u: self._steps(u) for window in self.members for u in window}
+        after: dict[int, set[int]] = {u: set() for u in units}
+        for u, own in units.items():
+            sources = {self.unit[j] for i in own for j in self.before[i]} - {u}
             waiting[u] = len(sources)
             for s in sources:
                 after[s].add(u)
-        ready = [(self.members[u].bit_length(), u) for u, n in waiting.items() if not n]
+        ready = [(units[u][-1], u) for u, n in waiting.items() if not n]
         heapq.heapify(ready)
         found = []
         while ready:
             _, u = heapq.heappop(ready)
-            found.append(list(bits(self.members[u])))
+            found.append(units[u])
             for v in after[u]:
                 waiting[v] -= 1
                 if not waiting[v]:
-                    heapq.heappush(ready, (self.members[v].bit_length(), v))
-        assert len(found) == len(self.members), "the units go round in a circle"
+                    heapq.heappush(ready, (units[v][-1], v))
+        assert len(found) == len(units), "the units go round in a circle"
         return found

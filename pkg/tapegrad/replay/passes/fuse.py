@@ -12,6 +12,7 @@ The saving is estimated from the calls and the bytes that go away.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import replace
 
@@ -166,8 +167,8 @@ def _moved_events(program: Program, places: dict[int, int], end: int) -> object:
     failing = [i for i, step in enumerate(program.steps) if stays(step)]
 
     def moved(at: int) -> int:
-        later = [i for i in failing if i >= at]
-        return places[later[0]] if later else end
+        k = bisect_left(failing, at)
+        return places[failing[k]] if k < len(failing) else end
 
     effects = program.effects
     if effects is None or not effects.events:

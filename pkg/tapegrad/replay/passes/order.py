@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,9 +25,10 @@ def with_steps(program: Program, steps: Sequence[tuple[Step, int | None]]) -> Pr
     """
     after = Program(program.buffers, [s for s, _ in steps], program.keep, program.effects)
     if program.effects is not None and program.effects.events:
-        events = []
-        for at, leaf, storage in program.effects.events:
-            before = [k for k, (_, old) in enumerate(steps) if old is not None and old < at]
-            events.append((max(before, default=-1) + 1, leaf, storage))
+        places = sorted((old, k) for k, (_, old) in enumerate(steps) if old is not None)
+        behind = [0, *itertools.accumulate((k + 1 for _, k in places), max)]  # behind the first so many of them
+        events = [
+            (behind[bisect_left(places, (at, -1))], leaf, storage) for at, leaf, storage in program.effects.events
+        ]
         after.effects = replace(program.effects, events=events)
     return after

@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def best_fit(blocks: Iterable[tuple[int, int, int, int]]) -> tuple[dict[int, int], int]: ...
