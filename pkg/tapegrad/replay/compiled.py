@@ -356,7 +356,7 @@ class CompiledFunction(Caller):
         """
         if signature.unpaid > MOST_RECORDINGS:
             known = [one.guards for one in signature.entries] + [one.guards for one in signature.pending]
-            changed = next((what for g in known if (what := g.difference())), "what it uses")
+            changed = next((what for g in known if (what := g.difference())), "the memory of a tensor")
             signature.entries = ()
             self.forget_fast()
             self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None, rest=True)
