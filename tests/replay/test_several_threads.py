@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 
 import pytest
@@ -21,15 +22,15 @@ def many_switches():
     sys.setswitchinterval(before)
 
 
-def run(*loops, seconds=60):
-    """Runs each in a thread; what they raised. Fails if one does not end."""
+def run(*loops, seconds=300):
+    """Runs each in a thread; what they raised. Fails if one does not end, on a machine that has other work too."""
     errors = []
 
     def guarded(loop):
         try:
             loop()
-        except BaseException as error:
-            errors.append(repr(error))
+        except BaseException:
+            errors.append(traceback.format_exc())
 
     threads = [threading.Thread(target=guarded, args=(loop,), daemon=True) for loop in loops]
     for t in threads:
@@ -87,7 +88,7 @@ def test_objects_as_arguments(collections_in_python):
     x = torch.ones(4)
 
     def loop():
-        for j in range(40):
+        for j in range(12):
             scales = [Scale(float(i + j)) for i in range(20)]
             for _ in range(4):
                 for i, o in enumerate(scales):
