@@ -189,3 +189,16 @@ def test_what_stops_changing_is_replayed_then():
     assert len(caught) == 1
     assert f.counters.recorded < 100
     assert f.counters.replayed > 200
+
+
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_steps_are_replayed_once_a_hook_is_gone(kind):
+    """As where gradients were looked at in the first steps only."""
+    t = Twins(trainer(accuracy))
+    t.both(lambda w: setattr(w, "handle", getattr(w.model[0].weight, kind)(lambda g: None)))
+    with pytest.warns(UserWarning, match="hook"):
+        in_turn(t, 6, (True,))
+    assert t.counters.replayed == 0
+    t.both(lambda w: w.handle.remove())
+    in_turn(t, 6, (True,))
+    assert t.counters.replayed >= 3

@@ -151,8 +151,9 @@ class Signature:
         After several such states there are none for a while, which is longer each time.
         """
         if guards is not None:
+            guards.note_hooks()
             self.given_up.append((guards, why))
-        if guards is None:
+        else:
             self.eager = why
         if guards is None or len(self.given_up) >= MOST_GIVEN_UP:
             self.waits_for, self.wait, self.pause = why, self.pause, 4 * self.pause

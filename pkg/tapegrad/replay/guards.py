@@ -85,6 +85,13 @@ class Guards:
         self.stale_cells |= not self._same_options()
         return None
 
+    def note_hooks(self) -> None:
+        """Counts hooks on the gradients of what was reached too: code that cannot be replayed may be without them."""
+        listened_to = [t for t in self.tensors if _look.is_listened_to(t)]
+        if listened_to:
+            now = lambda: all(map(_look.is_listened_to, listened_to))  # noqa: E731
+            self.contents.append(("hooks", now, True))
+
     def by_value(self) -> bool:
         """Whether there is anything to be compared by value."""
         return bool(self.contents or self.options)
