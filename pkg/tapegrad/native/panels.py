@@ -114,11 +114,19 @@ def panels_win(ta, tb, m, n, k):
     """Whether this is the faster way, measured against OpenBLAS."""
     if m == 0 or n == 0 or k == 0:
         return False
-    if m * n * k > 1000000:  # up to here OpenBLAS has kernels that copy nothing
+    if m * n * k > 1000000:  # up to here OpenBLAS has kernels that copy nothing, except for a b^T
         return True
-    if ta != 0 or tb == 0 or m < 16 or k < 32:
+    if ta != 0 or tb == 0:
         return False
-    return n >= 32 or (m >= 64 and n >= 8 and k >= 256)
+    if k >= 32:
+        if n < 16:
+            return n >= 9 and m >= 64
+        if m < 8:
+            return (m >= 5 and k <= 128) or (m >= 3 and k <= 40)
+        return m == 8 or m >= 16 or n >= 32
+    if m >= 32 and n >= 8 and (m >= 64 or n >= 16):  # where b is transposed for OpenBLAS, which then does well
+        return k >= 12
+    return k >= 3 and n >= 4 and (k >= 6 or n < 50 or m >= 8)
 
 
 def panel_start(n, index, panels):
