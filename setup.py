@@ -29,6 +29,7 @@ modules = {
         "tapegrad.replay._look",
         "tapegrad.replay._places",
         "tapegrad.replay._plans",
+        "tapegrad.replay._turns",
         "tapegrad.replay._machine",
         "tapegrad.replay._call",
     )

@@ -238,3 +238,26 @@ def test_a_fork_while_another_thread_records():
         end.set()
         t.join()
     assert found == "8"
+
+
+def test_a_thread_that_does_something_else_keeps_nobody_waiting():
+    """Threads take turns after a replay; who has run last may never come again."""
+    f = torch.compile(lambda x: x * 2 + 1)
+    for _ in range(3):
+        f(torch.ones(4))
+    replayed, done = threading.Event(), threading.Event()
+
+    def once():
+        f(torch.ones(4))
+        replayed.set()
+        done.wait()
+
+    def often():
+        replayed.wait()
+        try:
+            assert all(f(torch.full((4,), float(i)))[0].item() == 2 * i + 1 for i in range(200))
+        finally:
+            done.set()
+
+    assert run(once, often) == []
+    assert f.counters.replayed >= 200

@@ -16,6 +16,7 @@ from tapegrad._layout cimport *
 from tapegrad._tensor cimport Tensor, edge_of, leaf_record, set_grad, tensor_over
 from tapegrad.replay._look cimport gradient_at, has_hooks
 from tapegrad.replay._plans cimport Argument, Guarded, Held, Rebuild, Root, Same, Stamp, TensorPlan
+from tapegrad.replay._turns cimport give_turn, take_turn
 from tapegrad.tape._copies cimport record_copy_in
 from tapegrad.tape._execute cimport blas_table, n_threads, run_chunks, run_on_threads
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain
@@ -314,21 +315,20 @@ cdef class Machine:
         """Goes through the instructions; the number of the one that failed, or -1."""
         cdef int64_t i = 0, status
         cdef int64_t* c
-        with nogil:
-            if self.timed:
-                i = self.go_timed()
-            else:
-                i = self.go(0)
-        while i < -1:                   # an instruction for several threads
-            i = -2 - i
+        while True:
+            give_turn()
+            with nogil:
+                i = self.go_timed() if self.timed else self.go(i)
+                take_turn()
+            if i >= -1:
+                return i
+            i = -2 - i                  # an instruction for several threads
             c = self.code + i * I_WORDS
             status = run_on_threads(c + I_FRAME, c[I_KERNEL], c[I_ITEMS], c[I_GRAIN], c[I_PHASES])
             if status != 0:
                 c[I_STATUS] = status
                 return i
-            with nogil:
-                i = self.go(i + 1)
-        return i
+            i += 1
 
     cdef int64_t go(self, int64_t i) noexcept nogil:
         """From instruction i on: -1 at the end, the one that failed, or -2 - the one that wants threads."""

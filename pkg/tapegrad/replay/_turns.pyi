@@ -1,0 +1,1 @@
+# No names for Python; what `_turns.pxd` declares is for Cython.
