@@ -15,6 +15,7 @@ from .._layout import FLAG_ALIAS, FLAG_FREED, FLAG_LEAF, FLAG_REQUIRES, FLAG_RET
 from .._tensor import Tensor
 from ..dtypes import DTYPES
 from ..ops.registry import IDENTITY, NOT_IMPLEMENTED, OPS, Op
+from ..tape import _capture
 from . import _nodes
 
 FREED = (
@@ -136,6 +137,8 @@ def backward(
         g = pending.pop(i)
         _, flags, _, _ = _nodes.record_info(i)
         hooks = _nodes.record_hooks(i)
+        if hooks is not None and (hooks.pre or hooks.post):
+            _capture.refuse("a hook on a gradient was called")
         goes_on = i in wanted and any(e in (needed or ()) for e in _nodes.node_of_record(i).edges())
         if goes_on:
             wanted[i] = g  # before the hooks, as in PyTorch

@@ -135,6 +135,8 @@ class Addresses:
         entries: list[tuple[int, int, int]] = []
         held = set()
         for i, gradient in self.held.items():
+            if not gradient.is_contiguous():
+                raise Unfit("a gradient is transposed, or has gaps")
             _, start, _, first, end = _look.memory_of(gradient)
             if start not in self.living:
                 entries.append((first, end, i))
