@@ -30,6 +30,7 @@ modules = {
         "tapegrad.replay._places",
         "tapegrad.replay._plans",
         "tapegrad.replay._turns",
+        "tapegrad.replay._undoing",
         "tapegrad.replay._machine",
         "tapegrad.replay._call",
     )

@@ -51,14 +51,14 @@ LARGER = {
     "_pointwise.pyx": 420,
     "autograd/_engine.pyx": 680,
     # One class: what a run does before, in and after the native loop.
-    "replay/_machine.pyx": 580,
+    "replay/_machine.pyx": 590,
     # A family each: its formulas or kernels, and their declarations right behind them.
     "ops/indexing_kernels.py": 500,
     "ops/reduction.py": 500,
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "tape/sweep.py": 510,
     # One class, with the note that each floor leaves in it.
-    "tape/_capture.pyx": 490,
+    "tape/_capture.pyx": 510,
 }
 PACKAGE_LIMIT = 36_400  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")

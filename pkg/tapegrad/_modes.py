@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ._tensor import _set_grad_enabled, _set_inference, is_grad_enabled, is_inference_mode_enabled
+from .tape._capture import note_context
 
 __all__ = [
     "enable_grad",
@@ -37,6 +38,7 @@ class _Mode:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
+        note_context()
         self._before.append(is_grad_enabled())
         _set_grad_enabled(self.target)
 
@@ -134,6 +136,7 @@ class set_grad_enabled(_Mode):
         _set_grad_enabled(self.target)
 
     def __enter__(self) -> None:
+        note_context()
         self._before.append(self._first)
         _set_grad_enabled(self.target)
 
@@ -162,6 +165,7 @@ class inference_mode(_Mode):
         self.mode = mode
 
     def __enter__(self) -> None:
+        note_context()
         self._before.append(is_grad_enabled())
         self._before.append(is_inference_mode_enabled())
         if self.mode:

@@ -96,7 +96,7 @@ cdef inline bint equal(object a, object b) except -1:
 
 
 cdef class Caller:
-    """What `compile` returns, to be completed by `slow(args, kwargs)`."""
+    """What `compile` returns, to be completed by `slow(args, kwargs)` and `rerun(args, kwargs)`."""
     cdef public object fn
     cdef public int64_t replayed_fast
     cdef public Form form
@@ -134,4 +134,6 @@ cdef class Caller:
                     if done:
                         self.replayed_fast += 1
                         return result
+                    if done is None:
+                        return self.rerun(args, kwargs)
         return self.slow(args, kwargs)

@@ -2,6 +2,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from tapegrad._tensor cimport Tensor
+from tapegrad.replay._undoing cimport Undoing
 from tapegrad.tape._storage cimport Storage
 
 cdef class Machine:
@@ -43,10 +44,12 @@ cdef class Machine:
     cdef public object fail             # called with (instruction, status, two details): raises
     cdef public tuple fixed             # (argument, the tensor that it must be)
     cdef public tuple relations         # (i, j, bytes from i to j, same object) of arguments of one memory
+    cdef public Undoing undoing         # for steps whose errors the function handles, or None
     cdef public tuple locks             # of generators that are drawn from
 
     cdef bint fits(self, tuple arguments) except -1
     cdef bint overlapping(self) except -1
+    cdef int turn_off(self, tuple arguments) except -1
     cdef bint still_fits(self, tuple arguments) except -1
     cdef Tensor leaf(self, int64_t k, tuple arguments)
     cdef Storage* storage_at(self, int64_t k, tuple arguments) except NULL

@@ -3,6 +3,7 @@ from typing import Any
 
 from .._tensor import Tensor
 from ._plans import Guarded, Stamp, TensorPlan
+from ._undoing import Undoing
 
 I_KERNEL: int
 I_ITEMS: int
@@ -46,6 +47,7 @@ class Machine:
     stamps: tuple[Stamp, ...]
     result: Any
     fail: Any
+    undoing: Undoing | None
     locks: tuple[Any, ...]
     def __init__(
         self,
@@ -56,5 +58,5 @@ class Machine:
     ) -> None: ...
     def set_written(self, ranges: Iterable[tuple[int, int]]) -> None: ...
     def fits_now(self, arguments: tuple[Tensor, ...]) -> bool: ...
-    def run(self, arguments: tuple[Tensor, ...]) -> tuple[bool, Any]: ...
+    def run(self, arguments: tuple[Tensor, ...]) -> tuple[bool | None, Any]: ...
     def times(self, clear: bool = False) -> list[int]: ...

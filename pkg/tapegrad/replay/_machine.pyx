@@ -243,8 +243,8 @@ cdef class Machine:
     def run(self, tuple arguments):
         """Runs the program with these tensors as arguments.
 
-        Returns (True, the result), or (False, None) with nothing done where the program does not fit the
-        tensors that are there now. Raises what a kernel's error stands for.
+        Returns (True, the result), or with nothing done (False, None) where the program does not fit the tensors
+        that are there now, (None, None) where the function handles an error. Raises any other error of a kernel.
         """
         cdef int64_t k, status
         cdef int64_t* spot
@@ -261,8 +261,7 @@ cdef class Machine:
             for k in self.dropped:      # before their successors take memory
                 self.put_gradient(self.leaf(k, arguments), False, arguments, None)
             if self.dropped and not self.still_fits(arguments):
-                for k in self.turned_on:
-                    (<Tensor>arguments[k]).requires_grad_(False)
+                self.turn_off(arguments)
                 return False, None      # what has been done is what eager code begins with
             for k in range(self.n_bases):
                 if self.base_source[k] == B_FRESH:
@@ -276,10 +275,16 @@ cdef class Machine:
                 for lock in self.locks:
                     lock.acquire()      # an interrupt may come while it waits
                     held.append(lock)
+                if self.undoing is not None:
+                    self.undoing.begin()
                 status = self.execute()
+                undone = status >= 0 and self.undoing is not None and self.undoing.undo(status, self.base_address)
             finally:
                 for lock in held:
                     lock.release()
+            if undone:
+                self.turn_off(arguments)
+                return None, None
             self.bump(status)
             if status >= 0:
                 self.failed(status, arguments)
@@ -291,6 +296,11 @@ cdef class Machine:
                     storage_release(self.base_storage[k])
                     self.base_storage[k] = NULL
             self.busy = False
+
+    cdef int turn_off(self, tuple arguments) except -1:
+        for k in self.turned_on:
+            (<Tensor>arguments[<int64_t>k]).requires_grad_(False)
+        return 0
 
     cdef bint still_fits(self, tuple arguments) except -1:
         """Whether the finalizers of gradients that were given up have left what the run works on."""

@@ -12,6 +12,7 @@ ADVICE = {
     "changed inside": "change it outside the compiled function, or in place if it is a tensor",
     "the value of a tensor is read": "return the tensor and read it outside",
     "is read by Python": "read it outside",
+    "handles the error of a line": "check outside what makes it fail, or pass what does not",
     "values of a tensor are read": "return the tensor and read it outside",
     "Python branches on the value": "torch.where chooses without a branch; or compile the parts and branch outside",
     "random numbers are drawn inside": "draw them outside, or with torch.rand and its like",

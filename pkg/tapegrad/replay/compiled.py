@@ -10,7 +10,6 @@ from typing import Any
 
 from .._tensor import Tensor
 from ..nn import Module
-from ..tape import _capture
 from . import _look
 from ._call import Caller, Form, without_unused
 from .advice import advice_for
@@ -19,11 +18,12 @@ from .code_names import unused_by
 from .comparing import difference
 from .entries import Counters, Entry, Pending, Signature, entries_of, flatten, form_of, kinds_of, modes, simple
 from .guards import Guards, reach_from
+from .handlers import HANDLED, new_capture
 from .held import Held
 from .inspecting import Table, table_of
 from .locks import give_lock
 from .passes import run_passes
-from .planning import MemoryPlan, plan_memory
+from .planning import MemoryPlan, plan_memory, share_of_peak
 from .program import Program
 from .randomness import random_states
 from .recording import Reader, Unfit
@@ -67,7 +67,8 @@ class CompiledFunction(Caller):
 
     def __reduce__(self) -> Any:
         """Copies and pickles have no programs yet."""
-        return _remade, (self.fn, self.check, self.fullgraph, self.limit)
+        make = functools.partial(CompiledFunction, check=self.check, fullgraph=self.fullgraph, limit=self.limit)
+        return make, (self.fn,)
 
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
@@ -111,6 +112,8 @@ class CompiledFunction(Caller):
                 signature.prefer(entry, self._lock)
                 self._remember(entry, fast)
                 return result
+            if done is None:
+                return self.rerun(args, kwargs)
             reason = "a tensor from outside changed"
         why = signature.waiting()
         if why is None:
@@ -139,6 +142,10 @@ class CompiledFunction(Caller):
         return self._counters
 
     # ---------------------------------------------------------------- eager
+
+    def rerun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call whose replay met an error that the function handles, and was undone."""
+        return self._eager(HANDLED, args, kwargs)
 
     def _eager(self, reason: str, args: Any, kwargs: Any) -> Any:
         self._counters.eager += 1
@@ -257,7 +264,7 @@ class CompiledFunction(Caller):
         unfit = signature.unfit
         if unfit is not None:
             return self._name_line(signature, unfit, guards, arguments, args, kwargs)
-        capture = _capture.Capture()
+        capture = new_capture()
 
         def forms(arguments: tuple[Tensor, ...]) -> list[Any]:
             return [form_of(t) for t in (*arguments, *guards.tensors)]
@@ -387,13 +394,6 @@ class CompiledFunction(Caller):
         program.effects.fixed += tuple((i, t) for i, t, b in same if t is b)
         signature.failures = self._fruitless = 0
         self._given_up.pop(signature.kinds, None)
-        limit = None
-        if self.limit is not None:
-            plan = plan_memory(program)
-            limit = max(self.limit - (plan.total - plan.peak), 0)
+        limit = None if self.limit is None else share_of_peak(program, self.limit)
         made = Entry(run_passes(program, limit), program, guards)
         signature.entries = (made, *signature.entries)[:MOST_PROGRAMS]
-
-
-def _remade(fn: Callable[..., Any], check: bool, fullgraph: bool, limit: int | None) -> CompiledFunction:
-    return CompiledFunction(fn, check=check, fullgraph=fullgraph, limit=limit)

@@ -97,4 +97,5 @@ class Effects:
     turned_on: tuple[int, ...] = ()  # arguments that the code makes require gradients
     switches: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, tensor or argument, requires_grad)
     modes: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, module, its training mode from there on)
+    kept: tuple[tuple[int, int], ...] = ()  # buffers, and where they are kept for steps whose errors are handled
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

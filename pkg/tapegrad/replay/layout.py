@@ -7,7 +7,7 @@ from array import array
 from itertools import chain
 from typing import Any
 
-from .._generator import in_order
+from .._generator import STATE_BYTES, in_order
 from .._layout import (
     CHUNK_ELEMENTS,
     FRAME_BLAS,
@@ -24,7 +24,7 @@ from .._layout import (
     PARALLEL_ELEMENTS,
 )
 from ..ops.registry import kernel_error
-from . import _look, _machine, _plans
+from . import _look, _machine, _plans, _undoing
 from ._machine import (
     B_ARGUMENT,
     B_FRESH,
@@ -212,6 +212,8 @@ def lay_out(program: Program) -> Any:
         tuple(bases),
         (arena, scratch_memory, memory, [b.source for b in program.buffers.values() if b.kind == OUTSIDE]),
     )
+    if any(step.handled for step in program.steps):
+        machine.undoing = undoing_of(program, base_of, address)
     machine.order = tuple(step.at for step in program.steps)
     machine.base_places = tuple(places)
     set_effects(machine, program, base_of, argument_base, outside_bumps)
@@ -232,6 +234,19 @@ def needed_arguments(program: Program) -> set[int]:
     for record in program.effects.records:
         found |= {s[2].number for s in record.saved if isinstance(s[2], _plans.Argument)}
     return found
+
+
+def undoing_of(program: Program, base_of: dict[int, int], address: Any) -> _undoing.Undoing:
+    """What it takes to undo a run that meets an error which the function handles."""
+    spans = []
+    for number, to in program.effects.kept:
+        base = base_of.get(number, -1)
+        spans.append((
+            base, address(Operand(number, 0)) if base < 0 else 0, program.buffers[number].nbytes,
+            address(Operand(to, 0)),
+        ))  # fmt: skip
+    states = tuple((g.address, STATE_BYTES) for g in program.effects.generators)
+    return _undoing.Undoing(frozenset(i for i, s in enumerate(program.steps) if s.handled), tuple(spans), states)
 
 
 def made_of(template: Any) -> list[Made]:

@@ -47,6 +47,7 @@ class StepReader(Addresses):
                 if kind == "kernel":
                     step = self._kernel(entry, generators.get(at))
                     step.update = updates.get(at)
+                    step.handled = at in self.capture.handled
                 elif kind == "copy":
                     _, out, source, nbytes, _ = entry
                     step = copy_step(self._operand(out, line), self._operand(source, line), nbytes, line)

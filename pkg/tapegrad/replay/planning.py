@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ._fitting import best_fit
 from .program import ARGUMENT, FRESH, GRADIENT, INSIDE, OUTSIDE, Program, Step
 
-__all__ = ["MemoryPlan", "plan_arena", "plan_memory"]
+__all__ = ["MemoryPlan", "plan_arena", "plan_memory", "share_of_peak"]
 
 ALIGN = 64
 WORTH = 16  # scratch takes part in the plan where that saves more than a sixteenth of it
@@ -140,6 +140,12 @@ def plan_memory(program: Program) -> MemoryPlan:
         {k: v for k, v in offsets.items() if k >= 0},
         {-1 - k: v for k, v in offsets.items() if k < 0} if region == 0 else {},
     )
+
+
+def share_of_peak(program: Program, total: int) -> int:
+    """What is left of so many bytes for a run's own memory."""
+    plan = plan_memory(program)
+    return max(total - (plan.total - plan.peak), 0)
 
 
 def plan_arena(program: Program) -> tuple[dict[int, int], int]:

@@ -102,6 +102,7 @@ class Step:
     generator: Any = None  # the kernel draws from it; FRAME_EXT is its state
     at: int = 0  # the step's number in the recording: versions, if a kernel fails, go by it
     line: Any = None  # (code, offset) of the user's line
+    handled: bool = False  # user code does something about its error
     name: str = ""
 
     @property

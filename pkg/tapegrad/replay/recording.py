@@ -46,6 +46,8 @@ class Reader(ResultReader):
 
     def refuse(self) -> None:
         """Unfit where the capture has seen that the code cannot be replayed."""
+        if self.capture.failed is not None:
+            raise Unfit("the function handles the error of a line that fails", self.capture.failed)
         if self.capture.refusals:
             why, line = self.capture.refusals[0]
             raise Unfit(why, line, lasting=True)

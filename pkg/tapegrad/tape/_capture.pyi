@@ -2,6 +2,12 @@ from collections.abc import Callable
 from typing import Any
 
 class Capture:
+    def __init__(
+        self, fallible: frozenset[int] = ..., is_handled: Callable[[set[tuple[Any, int]]], bool] | None = None
+    ) -> None: ...
+    handled: set[int]
+    failed: Any
+    contexts: set[tuple[Any, int]]
     log: list[tuple[Any, ...]]
     made: list[tuple[int, int, int, int, int]]
     living: dict[int, int]
@@ -30,6 +36,7 @@ class Capture:
 
 class Keeper: ...
 
+def note_context() -> None: ...
 def refuse(why: str) -> None: ...
 def note_update(numbers: Callable[[Any], Any], group: Any, params: Any) -> None: ...
 def read_option(tensor: Any) -> Any: ...

@@ -101,6 +101,11 @@ cdef class Capture:
     cdef readonly dict leaves           # records of leaves that were made: weak references to the tensors
     cdef readonly list without_record   # (place, weak reference, read): gradients of leaves that had no record yet
     cdef readonly list refusals
+    cdef readonly set handled           # places of calls that may fail where user code handles the error
+    cdef readonly object failed         # (code, offset) of the last line that did fail, or None
+    cdef readonly set contexts          # (code, offset) of the `with` statements that have set gradient modes
+    cdef frozenset fallible             # numbers of the ops that may fail
+    cdef object is_handled              # asked with `contexts` at the call of such an op
     cdef readonly list generators
     cdef readonly list modes            # (place, module, before, after): training modes that are set
     cdef readonly list updates
@@ -111,7 +116,11 @@ cdef class Capture:
     cdef int64_t n_made
     cdef bint began
 
-    def __cinit__(self):
+    def __cinit__(self, frozenset fallible=frozenset(), is_handled=None):
+        self.fallible = fallible
+        self.is_handled = is_handled
+        self.handled = set()
+        self.contexts = set()
         self.log = []
         self.made = []
         self.living = {}
@@ -262,6 +271,8 @@ cdef int log_kernel(int64_t op, int role, int layout, int dt, int64_t address, i
     """
     cdef int k
     values = []
+    if op in current.fallible and current.is_handled(current.contexts):
+        current.handled.add(len(current.log))
     if role >= 0:
         for k in range(3):
             if reads & ((<int64_t>1 << 32) << k):
@@ -382,6 +393,19 @@ cdef int note_refusal(str why) except -1:
     """Something happened that a replay cannot do."""
     current.refusals.append((why, caller()))
     return 0
+
+
+cdef int note_failure() except -1:
+    """A kernel has failed. If the function goes on nevertheless, what it does then is not what it does else."""
+    current.failed = caller()
+    return 0
+
+
+def note_context():
+    """The `with` statement that has called the caller of this does nothing about errors."""
+    if capturing():
+        frame = (<object>PyEval_GetFrame()).f_back
+        current.contexts.add((frame.f_code, frame.f_lasti))
 
 
 def refuse(str why):

@@ -7,6 +7,7 @@ one on several threads, is given to this module from the floor that knows Numba.
 from libc.stdint cimport int64_t, uintptr_t
 
 from tapegrad._layout cimport *
+from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release
 from tapegrad.tape._tape cimport kernel_t, op_row
 
@@ -77,6 +78,8 @@ cdef int64_t run_on_threads(int64_t* f, int64_t address, int64_t items, int64_t 
 
 
 cdef object raise_kernel_error(int64_t op, int64_t status, int64_t* f):
+    if _capture.listening():
+        _capture.note_failure()
     raise kernel_error(op, status, f[FRAME_ERROR], f[FRAME_ERROR + 1])
 
 

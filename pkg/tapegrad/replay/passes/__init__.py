@@ -9,6 +9,7 @@ from .copies import remove_copies
 from .dead import remove_dead
 from .fuse import fuse_pointwise
 from .in_place import write_in_place
+from .keep_for_handlers import bytes_to_keep, keep_for_handlers
 from .pack_weights import pack_weights
 from .recompute import recompute
 from .update_early import split_where_it_saves
@@ -23,6 +24,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     fuse_pointwise,
     split_where_it_saves,
     write_in_place,
+    keep_for_handlers,
 )
 
 
@@ -34,6 +36,6 @@ def run_passes(program: Program, limit: int | None = None) -> Program:
     """
     for change in PASSES:
         if limit is not None and change is write_in_place:
-            program = recompute(program, limit)
+            program = recompute(program, max(limit - bytes_to_keep(program), 0))
         program = change(program)
     return program
