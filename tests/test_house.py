@@ -49,7 +49,7 @@ LARGER = {
     # Plans, the recorder, and the two ways to it.
     "_structured.pyx": 480,
     "_pointwise.pyx": 420,
-    "autograd/_engine.pyx": 680,
+    "autograd/_engine.pyx": 690,
     # One class: what a run does before, in and after the native loop.
     "replay/_machine.pyx": 590,
     # A family each: its formulas or kernels, and their declarations right behind them.
@@ -58,9 +58,9 @@ LARGER = {
     # One function each that is compiled whole: the loops of every layout; the walk over the records.
     "tape/sweep.py": 510,
     # One class, with the note that each floor leaves in it.
-    "tape/_capture.pyx": 510,
+    "tape/_capture.pyx": 530,
 }
-PACKAGE_LIMIT = 36_400  # all of it, docstrings and declarations included
+PACKAGE_LIMIT = 37_000  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -63,3 +63,58 @@ def test_a_gradient_once_had_other_strides():
         return found
 
     both(run)
+
+
+@eager_is_allowed
+@pytest.mark.parametrize("how", ["grad", "backward", "create_graph"])
+@pytest.mark.parametrize("older", [True, False], ids=["older than the leaf", "newer"])
+def test_the_graph_of_a_global_comes_to_lead_to_what_is_asked_for(how, older):
+    def run(wrap):
+        u = torch.nn.Parameter(torch.tensor([3.0]))
+        w = torch.nn.Parameter(torch.tensor([2.0]))
+        if not older:
+            (w * 1.0).sum().backward()  # it has its record before
+            w.grad = None
+        z = u * 1.0
+
+        def step(x):
+            y = ((z + 0.0) * x).sum() + (w * x).sum()
+            if how == "backward":
+                w.grad = None
+                y.backward(inputs=[w], retain_graph=True)
+                return w.grad.clone()
+            return torch.autograd.grad(y, w, retain_graph=True, create_graph=how == "create_graph")[0].detach()
+
+        f = wrap(step)
+        out = []
+        for i in range(8):
+            if i == 4:
+                z.mul_(w)
+            out.append(f(torch.ones(1)).item())
+        return out
+
+    both(run)
+
+
+def test_backward_of_some_inputs_where_an_argument_may_be_one():
+    def run(wrap):
+        w, u = (torch.nn.Parameter(torch.tensor([v])) for v in (2.0, 3.0))
+
+        def step(x):
+            w.grad = None
+            (x * w).sum().backward(inputs=[w])
+            return w.grad.clone()
+
+        f = wrap(step)
+        return [f(u if i < 4 else w).item() for i in range(7)]
+
+    both(run)
+
+
+def test_an_argument_that_is_asked_for_may_have_any_history():
+    """Beyond the only tensor that is asked for, nothing is looked for."""
+    w = torch.nn.Parameter(torch.tensor([2.0]))
+    f = torch.compile(lambda x: torch.autograd.grad((x * x * w).sum(), x)[0], fullgraph=True)
+    for _ in range(5):
+        assert f(w * 1.0).item() == 8.0
+    assert f.counters.replayed == 3

@@ -212,6 +212,7 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
     cdef int64_t* edges
     cdef int64_t* entry
     cdef int64_t room[MAX_INPUTS]
+    cdef bint several = len(wanted) > 1, noting = _capture.listening()
     for i in wanted:
         s.entry(i)[2] = ENTRY_CAPTURE
         if low < 0 or record(i)[REC_SEQ] < low:
@@ -224,12 +225,19 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
                 i = pending.pop()
                 edges = &i
                 count = 1
+            elif s.entry(found[done].rec)[2] & ENTRY_CAPTURE and not several:
+                count = 0               # nothing else is looked for
+                done += 1
             else:
                 edges = edges_of(record(found[done].rec), &count, room)
                 done += 1
             for k in range(count):
                 e = edges[k]
-                if e < 0 or record(e)[REC_SEQ] < low:
+                if e < 0:
+                    continue
+                if noting and not s.entry(e)[2] & ENTRY_CAPTURE:
+                    _capture.note_reached(e)
+                if record(e)[REC_SEQ] < low:
                     continue
                 entry = s.entry(e)
                 if entry[2] & ENTRY_SEEN:
@@ -627,6 +635,7 @@ def backward(list roots, list grads, bint keep, list inputs, bint accumulates):
             held.append(i)
             starts.append(i)
         if inputs is not None:
+            _capture_module.note_asked(inputs)
             wanted = {}
             results = []
             for t in inputs:

@@ -128,6 +128,7 @@ def backward(
             targets.append(i)
             wanted[i] = None
             held[i] = _nodes.node_of_record(i)
+        _capture.note_asked(inputs)
         needed = _leading_to(set(wanted), starts)
     for i, g in zip(starts, grads, strict=True):
         if needed is None or i in needed:
@@ -184,9 +185,12 @@ def _leading_to(wanted: set[int], starts: list[int]) -> set[int]:
     pending = list(starts)
     while pending:
         i = pending.pop()
+        if i not in wanted:
+            _capture.reached(i)
         if i in edges or _nodes.record_info(i)[0] < lowest:
             continue
-        edges[i] = [e for e in _nodes.node_of_record(i).edges() if e >= 0]
+        beyond = i in wanted and len(wanted) == 1  # nothing else is looked for
+        edges[i] = [] if beyond else [e for e in _nodes.node_of_record(i).edges() if e >= 0]
         pending += edges[i]
     needed: set[int] = set()
     for i in sorted(edges, key=lambda i: _nodes.record_info(i)[0]):

@@ -37,7 +37,6 @@ ADVICE = {
     "returns memory around an argument's": "pass the whole tensor",
     "is not new is put where": "put it before the lines that may fail, or behind them",
     "a gradient is transposed": "put a contiguous copy there",
-    "into the graph of an argument": "pass a detached tensor, or make its graph inside",
     "a gradient shares its memory": "give each gradient memory of its own",
     "changed in place after it was taken": "take the view after the change",
     "of a tensor made inside the function is kept": "return it",

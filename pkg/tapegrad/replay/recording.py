@@ -61,11 +61,9 @@ class Reader(ResultReader):
         """
         if not METADATA.isdisjoint(names) or not COMPARING.isdisjoint(names):
             self.guarded.update(self.known)
-        several = sum(t.requires_grad for t in (*self.known.values(), *self.arguments)) > 1
-        graphs = any(a.requires_grad and not a.is_leaf for a in self.arguments)
-        if "grad" in names and several and graphs:
-            raise Unfit("gradients may go into the graph of an argument", lasting=True)
-        if "grad" in names or not COMPARING.isdisjoint(names):
+        asked = self.capture.asked  # whether a leaf is one of these makes a difference
+        self.guarded.update({i: t for i, t in self.known.items() if i in asked})
+        if asked or not COMPARING.isdisjoint(names):
             self.apart = tuple(i for i, a in enumerate(self.arguments) if id(a) not in self.known)
         for a in self.arguments:  # whose attributes are not known by value
             found = names & (_look.attributes_of(a) or {}).keys()

@@ -107,6 +107,7 @@ cdef class Capture:
     cdef frozenset fallible             # numbers of the ops that may fail
     cdef object is_handled              # asked with `contexts` at the call of such an op
     cdef readonly list generators
+    cdef readonly set asked             # identities of the tensors whose gradients a sweep was asked for
     cdef readonly list modes            # (place, module, before, after): training modes that are set
     cdef readonly list updates
     cdef readonly list options          # tensors among an optimizer's options whose values it has read
@@ -134,6 +135,7 @@ cdef class Capture:
         self.without_record = []
         self.refusals = []
         self.generators = []
+        self.asked = set()
         self.modes = []
         self.updates = []
         self.options = []
@@ -393,6 +395,25 @@ cdef int note_refusal(str why) except -1:
     """Something happened that a replay cannot do."""
     current.refusals.append((why, caller()))
     return 0
+
+
+cdef int note_reached(int64_t rec) except -1:
+    """A sweep looks for the tensors it was asked for, and comes to this record."""
+    if record(rec)[REC_SEQ] < current.first_sequence and record(rec)[REC_FLAGS] & FLAG_LEAF == 0:
+        note_refusal("gradients are asked for that may lie in a graph from before the function")
+    return 0
+
+
+def reached(int64_t rec):
+    """As `note_reached`, where a capture goes on."""
+    if capturing():
+        note_reached(rec)
+
+
+def note_asked(list tensors):
+    """A sweep is asked for the gradients of these."""
+    if capturing():
+        current.asked.update(map(id, tensors))
 
 
 cdef int note_failure() except -1:
