@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import collections
+import functools
+import gc
 import random
 import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CONTAINERS", "entries_by_identity", "members_of", "state_of"]
+__all__ = ["CACHED", "CONTAINERS", "entries_by_identity", "held_by_cache", "members_of", "state_of"]
+
+CACHED = type(functools.cache(id))
 
 CONTAINERS: tuple[Any, ...] = (collections.OrderedDict, dict, list, tuple, set, frozenset, collections.deque)
 
@@ -41,3 +45,11 @@ def state_of(o: Any) -> Callable[[], Any] | None:
 
 def entries_by_identity(kind: type) -> list[tuple[str, int]]:
     return [(key, id(value)) for key, value in vars(kind).copy().items()]
+
+
+def held_by_cache(function: Any) -> list[Any]:
+    """What a `functools.lru_cache` holds: its dict, whose values change with the entries, and keys and results.
+
+    The dict of a cache with a limit has links, which are used again for other entries: then `misses` has grown.
+    """
+    return [x for x in gc.get_referents(function) if x is not function.__dict__]

@@ -18,7 +18,7 @@ from .._tensor import Tensor
 from . import _look
 from ._guards import HOME, View
 from .code_names import module_named, names_in
-from .contents import CONTAINERS, entries_by_identity, members_of, state_of
+from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
 from .named import Named
@@ -153,9 +153,9 @@ class Reach:
             owner = o.__self__
             self._everything |= any(o is f for f in DYNAMIC_FUNCTIONS)
             return [] if owner is None or isinstance(owner, types.ModuleType) else [(owner, name)]
-        if kind is type(names_in):  # functools.lru_cache
-            self.contents.append((name, lambda: (o.cache_info().misses, o.cache_info().currsize)))
-            return [(o.__wrapped__, name)]
+        if kind is CACHED:
+            self.contents.append((name, lambda: o.cache_info().misses))
+            return [(x, name) for x in held_by_cache(o)]
         if issubclass(kind, functools.partial):
             self._named.append(Named(o, name, [o.__dict__]))
             return [(o.func, name), (o.args, name), (o.keywords, name)]
