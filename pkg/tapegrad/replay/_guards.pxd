@@ -7,7 +7,7 @@ cdef class Snapshot:
     cdef int64_t* first                 # of each container, and one more
     cdef int64_t n
     cdef PyObject** held                # the containers once more, borrowed from the list
-    cdef char* kinds                    # of each: dict, list, cell, View
+    cdef char* kinds                    # of each: dict, list, cell, View, Names
 
     cdef int64_t size(self, int64_t k) noexcept
     cdef int take(self, int64_t k) except -1

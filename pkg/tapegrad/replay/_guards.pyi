@@ -10,6 +10,11 @@ class Snapshot:
 
 HOME: tuple[str, str]
 
+class Names:
+    owner: Any
+    def __init__(self, owner: Any) -> None: ...
+    def values(self) -> list[Any]: ...
+
 class View:
     names: tuple[str, ...]
     def __init__(self, namespace: Any, names: tuple[str, ...], owner: Any = None, called: bool = False) -> None: ...

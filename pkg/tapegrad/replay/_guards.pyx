@@ -15,6 +15,11 @@ from libc.stdlib cimport calloc, free
 
 cdef extern from "Python.h":
     # Without counting references: nothing here lets go of the lock.
+    ctypedef struct PyTypeObject:
+        unsigned long tp_flags
+        PyObject* tp_dict
+        PyObject* tp_mro
+    unsigned long Py_TPFLAGS_HEAPTYPE
     Py_ssize_t dict_size "PyDict_GET_SIZE"(PyObject* d) noexcept
     int dict_next "PyDict_Next"(PyObject* d, Py_ssize_t* place, PyObject** key, PyObject** value) noexcept
     Py_ssize_t list_size "PyList_GET_SIZE"(PyObject* o) noexcept
@@ -76,6 +81,43 @@ cdef class View:
         return out
 
 
+cdef class Names:
+    """Which names a class or a module has, whatever they stand for; of a class also the order of its bases."""
+    cdef readonly object owner
+    cdef PyObject* space                # its dict
+
+    def __init__(self, owner):
+        self.owner = owner
+        if isinstance(owner, type):
+            if not (<PyTypeObject*>owner).tp_flags & Py_TPFLAGS_HEAPTYPE:
+                raise TypeError(f"the class {owner.__name__} cannot change")
+            self.space = <PyObject*>(<PyTypeObject*>owner).tp_dict
+        else:
+            self.space = <PyObject*>owner.__dict__
+
+    cdef PyObject* order(self) noexcept:
+        return <PyObject*>(<PyTypeObject*>self.owner).tp_mro if isinstance(self.owner, type) else NULL
+
+    def values(self):
+        """The order of the bases, and the names."""
+        cdef PyObject* order = self.order()
+        return [<object>order if order != NULL else missing, *<object>self.space]
+
+    cdef bint are(self, PyObject* values) noexcept:
+        """Whether `values()` would give the same."""
+        cdef PyObject* order = self.order()
+        cdef PyObject* key
+        cdef PyObject* value
+        cdef Py_ssize_t place = 0, k = 1
+        if list_size(values) != 1 + dict_size(self.space) or (order != NULL and list_item(values, 0) != order):
+            return False
+        while k < list_size(values) and dict_next(self.space, &place, &key, &value):
+            if list_item(values, k) != key:
+                return False
+            k += 1
+        return True
+
+
 HOME = ("__class__", "__dict__")        # both may be assigned
 missing = object()                      # what stands for nothing
 cdef object uncallable = object()       # what stands for all values that cannot be called
@@ -86,6 +128,7 @@ cdef enum:
     LIST = 1
     CELL = 2
     VIEW = 3
+    NAMES = 4
 
 
 cdef char kind_of(object container):
@@ -95,13 +138,15 @@ cdef char kind_of(object container):
         return LIST
     if isinstance(container, View):
         return VIEW
+    if isinstance(container, Names):
+        return NAMES
     if type(container) is not CellType:
         raise TypeError(f"a {type(container).__name__} cannot be guarded")
     return CELL
 
 
 cdef class Snapshot:
-    """What dicts, lists, closure cells and single names of namespaces held."""
+    """What dicts, lists, closure cells and single names of namespaces held, and which names there were."""
 
     def __cinit__(self, list containers):
         cdef int64_t at = 0, k
@@ -152,6 +197,9 @@ cdef class Snapshot:
         elif self.kinds[k] == VIEW:
             for place in range(last - at):
                 self.put(at + place, (<View>container).value(place))
+        elif self.kinds[k] == NAMES:
+            names = (<Names>container).values()
+            self.put(at, <PyObject*>names)
         else:
             self.put(at, cell_item(container))
         return 0
@@ -196,6 +244,9 @@ cdef class Snapshot:
                 for place in range(last - at):
                     if (<View>container).value(place) != self.entries[at + place]:
                         return k
+            elif self.kinds[k] == NAMES:
+                if not (<Names>container).are(self.entries[at]):
+                    return k
             elif self.kinds[k] == LIST:
                 if list_size(container) != last - at:
                     return k

@@ -12,13 +12,16 @@ from typing import Any
 
 from .._tensor import Tensor
 from . import _look
-from ._guards import Snapshot, View, missing
+from ._guards import Names, Snapshot, View, missing
 from .code_names import ANY_OPTION
 from .contents import members_of
 from .effects import same
 from .reach import Reach, shown
 
 __all__ = ["Guards", "reach_from"]
+
+# What the standard library notes on a class when it first meets it.
+NOTED = frozenset(("__slotnames__", "__annotations__"))
 
 
 class Guards:
@@ -132,6 +135,12 @@ class Guards:
                 if v0 is not v1 and not same(v0, v1):
                     return f"{path}.{n}" if path else str(n)
             return None
+        if isinstance(container, Names):
+            (order, *then), (now_order, *now_names) = before[0], container.values()
+            changed = set(then) ^ set(now_names)
+            if order is now_order and changed <= NOTED - self.names:
+                return None
+            return f"{path}.{min(map(str, changed))}" if changed else path
         now_values = members_of(container) if isinstance(container, list) else [cell_contents(container)]
         if len(now_values) != len(before):
             return path

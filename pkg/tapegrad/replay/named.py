@@ -26,10 +26,8 @@ class Named:
         self.absent: set[str] = set()
         self.called: set[str] = set()  # attributes that cannot be called, of names that code only calls
 
-    def look(
-        self, names: set[str], read: set[str], strings: set[str], everything: bool, stored: set[str]
-    ) -> list[tuple[Any, str]]:
-        """What is newly taken, given all names that code uses, those that it does not just call, and texts.
+    def look(self, names: set[str], read: set[str], everything: bool, stored: set[str]) -> list[tuple[Any, str]]:
+        """What is newly taken, given all names that code uses, and those that it does not just call.
 
         `stored` are the attributes that it sets. Where `step()` is all that code does with the name, a counter
         `step` is not what it means: that counter may change as long as it cannot be called.
@@ -49,14 +47,13 @@ class Named:
                 self.called.discard(n)
                 self.taken.add(n)
                 found.append((space[n], f"{self.path}.{n}"))
-            # What an instance or a class may come to hide: an attribute of its class, or of its bases.
-            classes = type(self.owner).__mro__ if instance else getattr(self.owner, "__mro__", ())[1:]
+            if issubclass(type(self.owner), type):
+                continue  # all the names that it has are guarded
+            # What an instance may come to hide: an attribute of its class.
             absent = set(stored)
-            for c in classes:
+            for c in type(self.owner).__mro__ if instance else ():
                 if c.__module__ != "builtins":
                     absent.update(names.intersection(vars(c)))
-            if everything and not instance:  # getattr(a_class, "name", 1.0), say; of objects all is taken
-                absent |= strings
             self.absent |= absent.difference(space, self.slots)
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:

@@ -13,7 +13,7 @@ import types
 from collections.abc import Iterable, Set
 from typing import Any
 
-from .reach import LIBRARY, library_module
+from .libraries import LIBRARY, library_module
 
 __all__ = ["may_draw", "random_states"]
 

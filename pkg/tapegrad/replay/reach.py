@@ -16,11 +16,12 @@ from typing import Any
 
 from .._tensor import Tensor
 from . import _look
-from ._guards import HOME, View
+from ._guards import HOME, Names, View
 from .code_names import module_named, names_in
 from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
+from .libraries import LIBRARY, library_below, library_module, of_library, of_library_type
 from .named import Named
 
 __all__ = ["Reach", "shown"]
@@ -36,8 +37,7 @@ DYNAMIC_FUNCTIONS = (getattr, hasattr, setattr, delattr, vars)
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
-WITHOUT_CALLS = frozenset(("abc", "builtins", "collections.abc", "enum", "typing"))  # modules of mere base classes
-LIBRARY = __name__.split(".")[0]
+HEAP_TYPE = 1 << 9  # of a class's `__flags__`: a class statement made it, and its attributes may change
 # Modules of the standard library whose objects have state that their own code reads and changes.
 STATEFUL = ("threading", "queue", "multiprocessing", "weakref", "_weakrefset")
 SLOTS = (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
@@ -87,7 +87,7 @@ class Reach:
                 self._pending += self._constructors
                 self._constructors.clear()
             for named in self._named:
-                self._pending += named.look(self.names, self._read, self._strings, self._everything, self._stored)
+                self._pending += named.look(self.names, self._read, self._everything, self._stored)
 
     def finish(self) -> None:
         """Makes the views of what was taken by name."""
@@ -97,6 +97,8 @@ class Reach:
             if self._everything and named.instance:  # attributes that are not there yet, too
                 for space in named.namespaces:
                     self._keep(space, named.path)
+            if self._everything and isinstance(named.owner, types.ModuleType):
+                self._keep(Names(named.owner), named.path)
             if not self.names.isdisjoint(("setattr", "delattr")) and issubclass(type(named.owner), type):
                 self.contents.append((named.path, functools.partial(entries_by_identity, named.owner)))
         self._named.clear()
@@ -295,8 +297,8 @@ class Reach:
         self._named.append(named)
         found: tuple[list[tuple[Any, str]], list[tuple[Any, str]]] = ([], [])
         below = library_below(kind)
-        if "__call__" not in vars(kind) and any("__call__" in vars(c) for c in kind.__mro__[1:]):
-            named.absent.add("__call__")  # one of its own may come
+        if kind.__flags__ & HEAP_TYPE:
+            self._keep(Names(kind), kind.__name__)
         for key, value in vars(kind).copy().items():  # another thread may add to it
             special = key.startswith("_") and key.endswith("_")  # an enumeration's are `_missing_` and the like
             # Methods that a library's class below may call, by names that no code of the user's has.
@@ -367,31 +369,6 @@ class Reach:
     def _keep(self, container: Any, name: str) -> None:
         self.containers.append(container)
         self.paths.append(name)
-
-
-@functools.cache
-def library_module(name: Any) -> bool:
-    """Whether a module is tapegrad's, or the standard library's or another installed package's."""
-    if not isinstance(name, str):  # a metaclass in C may have none
-        return name is not None
-    top = name.partition(".")[0]
-    if top == LIBRARY or top.startswith("_cython_") or (top in sys.stdlib_module_names and top != "__main__"):
-        return True
-    return "site-packages" in str(getattr(sys.modules.get(name or ""), "__file__", None) or "")
-
-
-def of_library(f: types.FunctionType) -> bool:
-    return library_module(f.__module__) or "site-packages" in f.__code__.co_filename
-
-
-def of_library_type(kind: type) -> bool:
-    return library_module(kind.__module__)
-
-
-def library_below(kind: type) -> bool:
-    """Whether a class of the user's is derived from one of a library that may call its methods; Module is known."""
-    known = {c for m in kind.__mro__ if m.__name__ == "Module" and of_library_type(m) for c in m.__mro__}
-    return any(of_library_type(c) and c.__module__ not in WITHOUT_CALLS for c in kind.__mro__ if c not in known)
 
 
 def shown(key: Any) -> str:
