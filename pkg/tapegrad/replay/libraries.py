@@ -7,10 +7,11 @@ import sys
 import types
 from typing import Any
 
-__all__ = ["LIBRARY", "library_below", "library_module", "of_library", "of_library_type"]
+__all__ = ["HEAP_TYPE", "LIBRARY", "builtin", "library_below", "library_module", "of_library", "of_library_type"]
 
 WITHOUT_CALLS = frozenset(("abc", "builtins", "collections.abc", "enum", "typing"))  # modules of mere base classes
 LIBRARY = __name__.split(".")[0]
+HEAP_TYPE = 1 << 9  # of a class's `__flags__`: a class statement made it, and its attributes may change
 
 
 @functools.cache
@@ -28,8 +29,13 @@ def of_library(f: types.FunctionType) -> bool:
     return library_module(f.__module__) or "site-packages" in f.__code__.co_filename
 
 
+def builtin(kind: type) -> bool:
+    """Whether a class is Python's own: what code defines in a namespace without a name calls itself so too."""
+    return kind.__module__ == "builtins" and not kind.__flags__ & HEAP_TYPE
+
+
 def of_library_type(kind: type) -> bool:
-    return library_module(kind.__module__)
+    return builtin(kind) or (kind.__module__ != "builtins" and library_module(kind.__module__))
 
 
 def library_below(kind: type) -> bool:

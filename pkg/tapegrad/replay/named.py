@@ -8,6 +8,7 @@ from typing import Any
 
 from ._guards import View
 from .effects import PLAIN
+from .libraries import builtin
 
 __all__ = ["Named", "slots_of"]
 
@@ -52,7 +53,7 @@ class Named:
             # What an instance may come to hide: an attribute of its class.
             absent = set(stored)
             for c in type(self.owner).__mro__ if instance else ():
-                if c.__module__ != "builtins":
+                if not builtin(c):
                     absent.update(names.intersection(vars(c)))
             self.absent |= absent.difference(space, self.slots)
         for n in self.slots:

@@ -21,7 +21,7 @@ from .code_names import module_named, names_in
 from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
-from .libraries import LIBRARY, library_below, library_module, of_library, of_library_type
+from .libraries import HEAP_TYPE, LIBRARY, builtin, library_below, library_module, of_library, of_library_type
 from .named import Named
 
 __all__ = ["Reach", "shown"]
@@ -37,7 +37,6 @@ DYNAMIC_FUNCTIONS = (getattr, hasattr, setattr, delattr, vars)
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
-HEAP_TYPE = 1 << 9  # of a class's `__flags__`: a class statement made it, and its attributes may change
 # Modules of the standard library whose objects have state that their own code reads and changes.
 STATEFUL = ("threading", "queue", "multiprocessing", "weakref", "_weakrefset")
 SLOTS = (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
@@ -231,7 +230,7 @@ class Reach:
         inner = getattr(o, "__dict__", None)
         if not isinstance(inner, dict):
             inner = None
-        if type(o).__module__ == "builtins":
+        if builtin(type(o)):
             return []
         kind = type(o)
         home = (kind.__module__ or "").partition(".")[0]
