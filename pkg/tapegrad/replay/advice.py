@@ -45,6 +45,7 @@ ADVICE = {
     "too many": "pass what is used of it as tensors",
     "(an iterator)": "take the next item outside and pass it",
     "a value of its own in each thread": "pass it as an argument",
+    "by a weak reference alone": "hold it where the function finds it, or pass it as an argument",
     "cannot be known": "name what is used",
     "differs from call to call": "what decides it must be an argument, or be reached by a name",
     "a mode is left changed": "use it as a context, or set it outside",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._tensor import Tensor
+from ..utils.hooks import RemovableHandle
 from . import _look
 from ._guards import HOME, Names, View
 from .code_names import module_named, names_in
@@ -68,6 +69,7 @@ class Reach:
         self._constructors: list[tuple[Any, str]] = []
         self._named: list[Named] = []
         self._bare: list[tuple[types.FunctionType, str]] = []
+        self._weak: list[tuple[weakref.ref[Any], str]] = []
         self._seen: set[int] = set()
         self._pending: list[tuple[Any, str]] = []
 
@@ -89,7 +91,13 @@ class Reach:
                 self._pending += named.look(self.names, self._read, self._everything, self._stored)
 
     def finish(self) -> None:
-        """Makes the views of what was taken by name."""
+        """Makes the views of what was taken by name, and looks at what weak references lead to."""
+        for r, name in self._weak:
+            target = referent(r)
+            if target is not None and id(target) not in self._seen:  # a program would keep it alive
+                self.refused.append(f"what {name} stands for is reached by a weak reference alone")
+            self.contents.append((name, functools.partial(lambda r: id(referent(r)), r)))
+            del target
         for named in self._named:
             for view, path in named.views():
                 self._keep(view, path)
@@ -201,8 +209,8 @@ class Reach:
             self.refused.append(f"{name} has too many bytes to look at in each call")
             return []
         if isinstance(o, weakref.ref):
-            self.contents.append((name, lambda: id(o())))
-            return [(o(), name)]
+            self._weak.append((o, name))
+            return []
         if state is not None:
             self.contents.append((name, state))
             held: list[tuple[Any, str]] = []
@@ -230,9 +238,9 @@ class Reach:
         inner = getattr(o, "__dict__", None)
         if not isinstance(inner, dict):
             inner = None
-        if builtin(type(o)):
-            return []
         kind = type(o)
+        if builtin(kind) or kind is RemovableHandle:  # whose references lead to hooks, which are looked at elsewhere
+            return []
         home = (kind.__module__ or "").partition(".")[0]
         module = inner is not None and "_parameters" in inner and "_modules" in inner
         if inner is not None and (
@@ -368,6 +376,11 @@ class Reach:
     def _keep(self, container: Any, name: str) -> None:
         self.containers.append(container)
         self.paths.append(name)
+
+
+def referent(r: weakref.ref[Any]) -> Any:
+    """What a reference leads to: of a method (`WeakMethod`, which makes another one at each call) its object."""
+    return weakref.ref.__call__(r)
 
 
 def shown(key: Any) -> str:
