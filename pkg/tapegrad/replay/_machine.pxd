@@ -31,6 +31,7 @@ cdef class Machine:
     cdef public tuple events            # (instruction, leaf, state as in `exit`) in order, for runs that fail
     cdef public tuple turned_on         # arguments that the code makes require gradients
     cdef public tuple apart             # arguments that must be none of the tensors in `guarded`
+    cdef public tuple together          # pairs of leaves whose gradients lie in one memory
     cdef public int64_t twice           # pairs of arguments that are one object
     cdef public tuple switches          # (place in the recording, leaf or Argument, its requires_grad from there)
     cdef public tuple modes             # (place in the recording, attributes of a module, its training mode from there)

@@ -48,6 +48,7 @@ class Machine:
     result: Any
     fail: Any
     undoing: Undoing | None
+    together: tuple[tuple[int, int], ...]
     locks: tuple[Any, ...]
     def __init__(
         self,

@@ -123,7 +123,7 @@ cdef class Machine:
         self.guarded = self.leaves = self.entry = self.exit = self.events = self.bumps = self.stamps = ()
         self.order = self.base_places = ()
         self.locks = self.fixed = self.relations = self.shared_plans = self.dropped = self.turned_on = self.modes = ()
-        self.switches = self.apart = ()
+        self.switches = self.apart = self.together = ()
 
     def __dealloc__(self):
         free(self.code)
@@ -202,6 +202,10 @@ cdef class Machine:
                 if t.dt != self.leaf(self.base_number[k], arguments).dt:
                     return False
                 self.base_address[k] = <int64_t><uintptr_t>t.data_
+        for i, j_ in self.together:
+            t = <Tensor>gradient_at(self.leaf(i, arguments))
+            if t.st != (<Tensor>gradient_at(self.leaf(j_, arguments))).st:
+                return False
         return not self.overlapping()
 
     cdef bint overlapping(self) except -1:

@@ -98,4 +98,5 @@ class Effects:
     switches: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, tensor or argument, requires_grad)
     modes: tuple[tuple[int, Any, bool], ...] = ()  # (place in the recording, module, its training mode from there on)
     kept: tuple[tuple[int, int], ...] = ()  # buffers, and where they are kept for steps whose errors are handled
+    together: tuple[tuple[int, int], ...] = ()  # leaves whose gradients lie in one memory, which is changed
     relations: tuple[tuple[int, int, int, bool], ...] = ()  # arguments i, j share memory: bytes between, same object

@@ -102,7 +102,8 @@ class Pending:
         for leaf, t in zip(effects.leaves, owners, strict=True):
             if leaf.entry is not None and (t.grad is not None) != leaf.entry:
                 return False
-        return True
+        storages = [tuple(_look.memory_of(owners[k].grad)[0] for k in pair) for pair in effects.together]
+        return all(a == b for a, b in storages)
 
 
 class Signature:

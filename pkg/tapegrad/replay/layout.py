@@ -328,6 +328,7 @@ def set_effects(machine: Any, program: Program, base_of: Any, argument_base: Any
     machine.turned_on = effects.turned_on
     machine.apart = tuple({*effects.apart, *effects.turned_on})
     machine.switches = effects.switches
+    machine.together = effects.together
     machine.twice = effects.twice
     machine.modes = tuple((at, module.__dict__, mode) for at, module, mode in effects.modes)
     machine.events = tuple([(at, leaf, plan(what)) for at, leaf, what in effects.events])

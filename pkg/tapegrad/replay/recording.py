@@ -11,7 +11,7 @@ import itertools
 import operator
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from functools import partial
 from typing import Any
 
@@ -152,6 +152,7 @@ class Reader(ResultReader):
             doubtful=tuple((i, self.arguments[i]) for i in self.doubtful),
             fixed=tuple((i, self.arguments[i]) for i in sorted(self.fixed_arguments)),
             relations=tuple(self.relations),
+            together=tuple(self._together()),
             apart=self.apart,
             twice=pairs_of_one(self.arguments),
             switches=tuple(self._switches()),
@@ -258,6 +259,14 @@ class Reader(ResultReader):
                 places = tuple(changed.get(b.storage, ()))
                 found[b.number] = (alive[b.storage][1] if b.storage in alive else len(places), places)
         return found
+
+    def _together(self) -> Iterable[tuple[int, int]]:
+        """Leaves whose gradients are views of one memory that is changed: one count serves them."""
+        first: dict[int, int] = {}
+        for i, gradient in self.held.items():
+            storage = _look.memory_of(gradient)[0]
+            if first.setdefault(storage, i) != i and any(s == storage for _, s in self.capture.changes):
+                yield first[storage], i
 
     def _versions(self) -> list[tuple[Any, int, tuple[int, ...]]]:
         """(tensor, argument's number or leaf, how often it was changed, and behind which steps)."""

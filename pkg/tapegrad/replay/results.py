@@ -111,24 +111,24 @@ class ResultReader(StepReader):
         stamp = -1
         if requires and not leaf:
             stamp = self.stamp_of[_look.record_of(t)]
-        buffer, offset, over = self._place(start, first, end)
+        buffer, offset, over = self._place(storage, start, first, end)
         multi = _look.is_multi_view(t)
         return Made(buffer, offset, dt, shape, strides, stamp, requires, inference, multi, over, self._base_of(t))
 
-    def _place(self, start: int, first: int, end: int) -> tuple[int, int, Any]:
+    def _place(self, storage: int, start: int, first: int, end: int) -> tuple[int, int, Any]:
         """Where the memory of a tensor to make is: a buffer, or -1, with an offset, and the tensor that has it."""
         if start in self.living:
             operand = self._operand(start)
             self.buffers[operand.buffer].kind = FRESH
             return operand.buffer, first - start, None
         places = [_look.memory_of(a) for a in self.arguments]
-        for i, (_, there, _, begin, stop) in enumerate(places):
-            if there == start and begin <= first and end <= stop:
+        for i, (there, _, _, begin, stop) in enumerate(places):
+            if there == storage and begin <= first and end <= stop:
                 return -1, first - begin, _plans.Argument(i)
         for owner in (*self.known.values(), *self.guarded.values()):
-            if _look.memory_of(owner)[1] == start:
+            if _look.memory_of(owner)[0] == storage:  # the memory may be others' too, with other versions
                 return -1, first - _look.memory_of(owner)[3], owner
-        if any(there == start for _, there, _, _, _ in places):  # another call's memory may end sooner
+        if any(there == storage for there, _, _, _, _ in places):  # another call's memory may end sooner
             raise Unfit("the function returns memory around an argument's", lasting=True)
         raise Unfit("the function returns memory that the recording does not know")
 
