@@ -197,3 +197,34 @@ def test_attributes_of_a_function_do_not_hide_methods():
             return x * 2
 
     assert torch.compile(Net())(torch.ones(1)).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_a_closure_tensor_for_one_argument_and_then_for_another(third):
+    """Two recordings that each take it for an argument's are not the same program."""
+    w = torch.full((4,), 2.0)
+    a, b = torch.full((4,), 5.0), torch.full((4,), 7.0)
+    calls = [lambda f: f(w.detach(), a, b), lambda f: f(a, w.detach(), b), lambda f: f(a, b, w.detach())]
+    calls = calls[: 2 + third] + [lambda f: f(a, b, a)] * 4 + calls
+    assert same_as_eager(lambda: lambda x, y, z: (w * 3).exp() + 1, calls).replayed >= 2
+
+
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+def test_which_gradient_is_added_to_is_compared():
+    def run(wrap):
+        a, b = (torch.nn.Parameter(torch.full((3,), v)) for v in (1.0, 2.0))
+        kept = [torch.zeros(3), torch.ones(3)]
+        a.grad, b.grad = kept
+        turn = iter([a, b, a, b, b, b, a, a, b])
+
+        def step():
+            next(turn).grad.mul_(3).add_(1)
+
+        f = wrap(step)
+        found = []
+        for _ in range(9):
+            f()
+            found.append([k.tolist() for k in kept])
+        return found
+
+    assert run(torch.compile) == run(lambda f: f)

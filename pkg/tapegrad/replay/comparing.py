@@ -11,7 +11,6 @@ from .program import CONSTANT, OUTSIDE, Buffer, Program, Step
 __all__ = ["difference"]
 
 
-
 def difference(a: Program, b: Program) -> tuple[str, Any] | None:
     """What differs, with the line where it can be told; None if nothing does."""
     if a.effects.generators != b.effects.generators:
@@ -82,4 +81,5 @@ def same_buffer(p: Buffer, q: Buffer) -> bool:
         return False
     if p.kind == OUTSIDE:
         return bool(_look.memory_of(p.source)[1] == _look.memory_of(q.source)[1])
-    return p.kind != CONSTANT or p.source == q.source
+    # An argument, a leaf whose gradient it is, bytes: by its number, or what they are. What is made inside has none.
+    return bool(p.source == q.source)
