@@ -185,6 +185,65 @@ def test_changes_are_seen(make):
 
 
 @dataclasses.dataclass
+class Settings:
+    rate: float = 0.1
+    clip: bool = False
+
+
+class Trainer:
+    """A step whose object counts and collects around it."""
+
+    def __init__(self, settings):
+        self.model = torch.nn.Linear(2, 1)
+        self.settings = settings
+        self.optimizer = torch.optim.SGD(self.model.parameters(), settings.rate)
+        self.losses = []
+        self.calls = 0
+
+    def step(self, x):
+        self.optimizer.zero_grad()
+        loss = self.model(x).pow(2).mean()
+        loss.backward()
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss
+
+
+def test_what_an_object_collects_beside_a_dataclass():
+    """The methods of a dataclass name `__class__`, by which code could make another object."""
+    t = Trainer(Settings())
+    step = torch.compile(t.step)
+    for _ in range(6):
+        t.calls += 1
+        t.losses.append(step(torch.ones(3, 2)).item())
+    assert step.counters.replayed == 4
+    t.settings.clip = True
+    for _ in range(4):
+        t.losses.append(step(torch.ones(3, 2)).item())
+    assert step.counters.replayed == 6
+
+
+def test_what_makes_another_of_its_class():
+    class Pair:
+        factor = 2.0
+
+        def __init__(self, a):
+            self.a = a * self.factor
+
+        def other(self):
+            return self.__class__(self.a)
+
+    p = Pair(3.0)
+    f = torch.compile(lambda x: x * p.other().a)
+    for factor in (2.0, 5.0):
+        Pair.factor = factor
+        for _ in range(4):
+            assert f(torch.ones(1)).item() == 6.0 * factor
+    assert f.counters.replayed == 4
+
+
+@dataclasses.dataclass
 class Options:
     rate: float = 1.0
     steps: int = 0

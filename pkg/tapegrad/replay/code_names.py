@@ -64,6 +64,8 @@ def names_in(code: types.CodeType) -> CodeNames:
         parts = {part for text in texts_of(code.co_consts) if "{" in text for part in WORD.findall(text)}
         names |= parts
         read |= parts
+    if "__class__" in names and not makes_objects(list(dis.get_instructions(code))):
+        names.discard("__class__")
     for inner in (names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)):
         names |= inner.names
         used |= inner.globals
@@ -92,6 +94,14 @@ def named_options(code: list[dis.Instruction]) -> bool:
         if kinds[k] not in ("STORE_FAST", "LOAD_CONST") and any(u in held for u in used if isinstance(u, str)):
             whole |= len(used) > 1 or not by_name(kinds[k + 1 : k + 3])
     return not whole
+
+
+def makes_objects(code: list[dis.Instruction]) -> bool:
+    """Whether code does more with the `__class__` of something than to name it or to compare it."""
+    at = [k for k, i in enumerate(code) if i.argval == "__class__" and i.opname == "LOAD_ATTR"]
+    compared = {k for k in at if code[k + 1].opname == "IS_OP"}
+    compared |= {k for k in at if k + 2 in compared and code[k + 1].opname.startswith("LOAD_")}
+    return any(k not in compared and code[k + 1].opname != "LOAD_ATTR" for k in at) or not at
 
 
 def by_name(kinds: list[str]) -> bool:
