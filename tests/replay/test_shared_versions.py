@@ -147,3 +147,25 @@ def test_parameters_in_one_buffer():
         return found
 
     both(run)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_only_one_of_two_gradients_in_one_buffer_is_added_to(order):
+    def run(wrap):
+        parameters = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+        flat = torch.zeros(6)
+        for k, p in enumerate(parameters):
+            p.grad = flat[3 * k : 3 * k + 3]
+
+        def step(x):
+            (parameters[order[0]] * x).sum().backward()
+            return [p.grad for p in parameters]
+
+        f = wrap(step)
+        found = []
+        for _ in range(5):
+            f(torch.ones(3))
+            found.append((flat._version, flat.tolist()))
+        return found
+
+    both(run)

@@ -274,8 +274,9 @@ class Reader(ResultReader):
         for at, storage in self.capture.changes:
             changed.setdefault(storage, []).append(self.position[at] - 1)
         places: dict[int, Any] = {}  # of storages that are not named by their tensor
-        for i, gradient in self.held.items():
-            places[_look.memory_of(gradient)[0]] = (GRADIENT, i)
+        used = {b.source for b in self.buffers.values() if b.kind == GRADIENT}  # of one memory any of these will do
+        for i in sorted(self.held, key=used.__contains__):
+            places[_look.memory_of(self.held[i])[0]] = (GRADIENT, i)
         for i, a in enumerate(self.arguments):
             if i not in self.fixed_arguments:
                 places[_look.memory_of(a)[0]] = (ARGUMENT, i)
