@@ -112,3 +112,31 @@ def test_a_name_that_nobody_reads_may_come():
         assert f(torch.ones(1)).item() == 2.0
     assert f.counters.replayed >= 8
     assert f.counters.eager == 0
+
+
+@pytest.mark.parametrize("handler", ["except Exception:", "except:", "except AttributeError:"])
+@pytest.mark.parametrize("owner", ["a", "A", "m"])
+def test_what_was_missing_where_the_code_goes_on(handler, owner):
+    def run(wrap):
+        space = {"torch": torch, "m": types.ModuleType("m_of_mine"), "__name__": "somewhere"}
+        exec(f"{A}\ndef f(x):\n try: return x * {owner}.k\n {handler} return x", space)
+        f = wrap(space["f"])
+        found = [f(torch.ones(1)).item() for _ in range(4)]
+        exec(f"{owner}.k = 6", space)
+        found += [f(torch.ones(1)).item() for _ in range(4)]
+        exec(f"del {owner}.k", space)
+        return found + [f(torch.ones(1)).item() for _ in range(4)]
+
+    assert run(torch.compile) == run(lambda f: f)
+
+
+def test_names_that_come_at_each_call_and_that_nobody_reads():
+    class Given:
+        factor = 2.0
+
+    c = Given()
+    f = torch.compile(lambda x: x * c.factor)
+    for k in range(8):
+        setattr(c, f"note_{k}", k)
+        assert f(torch.ones(1)).item() == 2.0
+    assert f.counters.replayed == 6

@@ -12,7 +12,8 @@ HOME: tuple[str, str]
 
 class Names:
     owner: Any
-    def __init__(self, owner: Any) -> None: ...
+    exact: bool
+    def __init__(self, owner: Any, exact: bool = True) -> None: ...
     def values(self) -> list[Any]: ...
 
 class View:

@@ -82,18 +82,23 @@ cdef class View:
 
 
 cdef class Names:
-    """Which names a class or a module has, whatever they stand for; of a class also the order of its bases."""
+    """Which names a class or a dict has, whatever they stand for; of a class also the order of its bases.
+
+    `exact` if names matter that code does not show.
+    """
     cdef readonly object owner
+    cdef readonly bint exact
     cdef PyObject* space                # its dict
 
-    def __init__(self, owner):
+    def __init__(self, owner, bint exact=True):
         self.owner = owner
-        if isinstance(owner, type):
-            if not (<PyTypeObject*>owner).tp_flags & Py_TPFLAGS_HEAPTYPE:
-                raise TypeError(f"the class {owner.__name__} cannot change")
+        self.exact = exact
+        if isinstance(owner, dict):
+            self.space = <PyObject*>owner
+        elif isinstance(owner, type) and (<PyTypeObject*>owner).tp_flags & Py_TPFLAGS_HEAPTYPE:
             self.space = <PyObject*>(<PyTypeObject*>owner).tp_dict
         else:
-            self.space = <PyObject*>owner.__dict__
+            raise TypeError(f"{owner!r} is neither a dict nor a class that can change")
 
     cdef PyObject* order(self) noexcept:
         return <PyObject*>(<PyTypeObject*>self.owner).tp_mro if isinstance(self.owner, type) else NULL

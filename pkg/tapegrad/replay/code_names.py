@@ -10,11 +10,12 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["COMPARES", "CodeNames", "module_named", "names_in", "unused_by"]
+__all__ = ["COMPARES", "HANDLES", "CodeNames", "module_named", "names_in", "unused_by"]
 
 
 SEES_ALL = frozenset(("locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "stack"))
 ANY_OPTION = "param_groups[]"  # stands for options of an optimizer by names that code does not show
+HANDLES = "except"  # stands for code that goes on, or ends otherwise, after an error
 COMPARES = "is"  # stands for comparisons of which object something is
 FORMATS = ("format", "format_map")
 WORD = re.compile(r"[^\W\d]\w*")
@@ -51,6 +52,8 @@ def names_in(code: types.CodeType) -> CodeNames:
             used.add(instruction.argval)
         elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
             stored.add(instruction.argval)
+        elif instruction.opname == "PUSH_EXC_INFO":
+            names.add(HANDLES)
         elif instruction.opname == "MATCH_CLASS":
             names.add("__match_args__")
         elif instruction.opname == "CONTAINS_OP" or (instruction.opname == "IS_OP" and before != "LOAD_CONST"):

@@ -138,7 +138,8 @@ class Guards:
         if isinstance(container, Names):
             (order, *then), (now_order, *now_names) = before[0], container.values()
             changed = set(then) ^ set(now_names)
-            if order is now_order and changed <= NOTED - self.names:
+            others = changed & self.names if not container.exact else changed - (NOTED - self.names)
+            if order is now_order and not others:
                 return None
             return f"{path}.{min(map(str, changed))}" if changed else path
         now_values = members_of(container) if isinstance(container, list) else [cell_contents(container)]

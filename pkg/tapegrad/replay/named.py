@@ -6,9 +6,8 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from ._guards import View
+from ._guards import Names, View
 from .effects import PLAIN
-from .libraries import builtin
 
 __all__ = ["Named", "slots_of"]
 
@@ -24,7 +23,7 @@ class Named:
         self.instance = not issubclass(type(owner), (type, types.ModuleType))
         self.slots = frozenset(s for c in type(owner).__mro__ for s in slots_of(c) if self.instance)
         self.taken: set[str] = set()
-        self.absent: set[str] = set()
+        self.absent: set[str] = set()  # of a module
         self.called: set[str] = set()  # attributes that cannot be called, of names that code only calls
 
     def look(self, names: set[str], read: set[str], everything: bool, stored: set[str]) -> list[tuple[Any, str]]:
@@ -48,23 +47,23 @@ class Named:
                 self.called.discard(n)
                 self.taken.add(n)
                 found.append((space[n], f"{self.path}.{n}"))
-            if issubclass(type(self.owner), type):
-                continue  # all the names that it has are guarded
-            # What an instance may come to hide: an attribute of its class.
-            absent = set(stored)
-            for c in type(self.owner).__mro__ if instance else ():
-                if not builtin(c):
-                    absent.update(names.intersection(vars(c)))
-            self.absent |= absent.difference(space, self.slots)
+            if isinstance(self.owner, types.ModuleType):
+                self.absent |= stored.difference(space)
         for n in self.slots:
             if (n in names or everything) and n not in self.taken:
                 self.taken.add(n)
                 found.append((getattr(self.owner, n, None), f"{self.path}.{n}"))
         return found
 
-    def views(self) -> Iterable[tuple[Any, str]]:
-        """Views of what was taken, with the path that goes before a name."""
+    def views(self, handles: bool) -> Iterable[tuple[Any, str]]:
+        """Views of what was taken, with the path that goes before a name.
+
+        Of an object all names count that code has, since one may come to hide its class's; of a module where code
+        `handles` that there is none.
+        """
         for space in self.namespaces:
+            if self.instance or (handles and isinstance(self.owner, types.ModuleType)):
+                yield Names(space, exact=False), self.path
             names = sorted((n for n in self.taken | self.absent if n not in self.slots), key=str)
             if names:
                 yield View(space, tuple(names)), self.path

@@ -18,7 +18,7 @@ from .._tensor import Tensor
 from ..utils.hooks import RemovableHandle
 from . import _look
 from ._guards import HOME, Names, View
-from .code_names import module_named, names_in
+from .code_names import HANDLES, module_named, names_in
 from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
@@ -34,6 +34,7 @@ DYNAMIC = frozenset((
     "methodcaller", "__getattribute__", "__setattr__", "__delattr__", "__match_args__", "dir", "getmembers",
     "getattr_static", "pickle", "dumps",
 ))  # fmt: skip
+HANDLING = frozenset((HANDLES, "suppress", "getattr", "hasattr"))
 DYNAMIC_FUNCTIONS = (getattr, hasattr, setattr, delattr, vars)
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
@@ -99,13 +100,13 @@ class Reach:
             self.contents.append((name, functools.partial(lambda r: id(referent(r)), r)))
             del target
         for named in self._named:
-            for view, path in named.views():
+            for view, path in named.views(handles=not self.names.isdisjoint(HANDLING)):
                 self._keep(view, path)
             if self._everything and named.instance:  # attributes that are not there yet, too
                 for space in named.namespaces:
                     self._keep(space, named.path)
             if self._everything and isinstance(named.owner, types.ModuleType):
-                self._keep(Names(named.owner), named.path)
+                self._keep(Names(vars(named.owner)), named.path)
             if not self.names.isdisjoint(("setattr", "delattr")) and issubclass(type(named.owner), type):
                 self.contents.append((named.path, functools.partial(entries_by_identity, named.owner)))
         self._named.clear()
