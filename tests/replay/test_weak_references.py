@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 
@@ -145,6 +146,29 @@ def test_a_part_that_knows_the_whole():
         for _ in range(4):
             assert f(X).tolist() == [factor + 1] * 2
     assert f.counters.replayed == 4
+
+
+def test_a_function_that_is_chosen_by_class():
+    @functools.singledispatch
+    def scale(value):
+        return 2.0
+
+    @scale.register
+    def _(value: int):
+        return 3.0
+
+    class Whole(int):
+        pass
+
+    whole = Whole(2)
+    f = torch.compile(lambda x: x * scale(whole) * scale("text"))
+    scale(whole), scale("text")
+    for k in range(12):
+        if k == 6:
+            scale.register(Whole, lambda value: 5.0)
+            scale(whole), scale("text")
+        assert f(torch.ones(1)).item() == (6.0 if k < 6 else 10.0)
+    assert f.counters.replayed >= 6, f.counters
 
 
 def test_a_handle_of_a_hook_is_no_obstacle():

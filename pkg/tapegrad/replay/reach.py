@@ -211,7 +211,8 @@ class Reach:
             return []
         if isinstance(o, weakref.ref):
             self._weak.append((o, name))
-            return []
+            target = referent(o)  # classes as keys are what `functools.singledispatch` notes
+            return [(target, name)] if isinstance(target, type) else []
         if state is not None:
             self.contents.append((name, state))
             held: list[tuple[Any, str]] = []
