@@ -3,7 +3,8 @@ from libc.stdint cimport int64_t
 
 cdef class Snapshot:
     cdef list containers
-    cdef PyObject** entries             # owned references: key and value per dict entry, else value; NULL for nothing
+    cdef PyObject** entries             # key and value per dict entry, else value; NULL for nothing
+    cdef list kept                      # owns them, where the collector of cycles sees it
     cdef int64_t* first                 # of each container, and one more
     cdef int64_t n
     cdef PyObject** held                # the containers once more, borrowed from the list
@@ -11,6 +12,6 @@ cdef class Snapshot:
 
     cdef int64_t size(self, int64_t k) noexcept
     cdef int take(self, int64_t k) except -1
-    cdef void put(self, int64_t at, PyObject* o) noexcept
+    cdef int put(self, int64_t at, PyObject* o) except -1
     cdef int64_t differs(self, int64_t start)
     cdef bint unchanged(self)

@@ -6,9 +6,10 @@ looking costs a pointer comparison per entry. What differs is then looked at aga
 
 from types import CellType
 
+cimport cython
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyCallable_Check, Py_TYPE
-from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
@@ -150,6 +151,7 @@ cdef char kind_of(object container):
     return CELL
 
 
+@cython.no_gc_clear                     # `entries` points to what `kept` holds
 cdef class Snapshot:
     """What dicts, lists, closure cells and single names of namespaces held, and which names there were."""
 
@@ -168,6 +170,7 @@ cdef class Snapshot:
             self.first[k] = at
             at += self.size(k)
         self.first[self.n] = at
+        self.kept = [None] * at
         self.entries = <PyObject**>calloc(<size_t>(at + 1), sizeof(PyObject*))
         if self.entries == NULL:
             raise MemoryError("no memory for the guards of a compiled program")
@@ -209,18 +212,12 @@ cdef class Snapshot:
             self.put(at, cell_item(container))
         return 0
 
-    cdef void put(self, int64_t at, PyObject* o) noexcept:
-        cdef PyObject* before = self.entries[at]
-        if o != NULL:
-            Py_INCREF(<object>o)
-        self.entries[at] = o
-        Py_XDECREF(before)
+    cdef int put(self, int64_t at, PyObject* o) except -1:
+        self.entries[at] = o            # before the old one goes, which may run code
+        self.kept[at] = <object>o if o != NULL else None
+        return 0
 
     def __dealloc__(self):
-        cdef int64_t k
-        if self.entries != NULL:
-            for k in range(self.first[self.n]):
-                Py_XDECREF(self.entries[k])
         free(self.entries)
         free(self.first)
         free(self.held)
