@@ -14,6 +14,8 @@ cdef extern from *:
     #if defined(__GNUC__) || defined(__clang__)
     #if defined(__x86_64__) || defined(__i386__)
     #define tg_pause() __builtin_ia32_pause()
+    #elif defined(__aarch64__)
+    #define tg_pause() __asm__ __volatile__("yield")
     #else
     #define tg_pause() ((void)0)
     #endif

@@ -41,9 +41,10 @@ def compile(
     different, another program is recorded. Hyperparameters of the optimizers here are read anew each time. What
     cannot be repeated without Python (`item()`, a branch on a value, NumPy, hooks, values that differ from call
     to call) makes the function run eagerly in that state (in evaluation, say, and not in training), with one
-    warning that names the line and says what to write instead. What cannot be seen (a time
-    that is read, a file that is written, something printed, what another thread does meanwhile) happens while
-    recording only: it is a constant of the program.
+    warning that names the line and says what to write instead. A replay in which an operation fails raises the error
+    and leaves what eager code would have left; where the function itself handles the error, the replay is undone and
+    the call runs eagerly. What cannot be seen (a time that is read, a file that is written, something printed, what
+    another thread does meanwhile) happens while recording only: it is a constant of the program.
 
     `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
     instead of the warning. With `check`, every replay is compared with an eager run from the same state:
