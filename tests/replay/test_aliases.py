@@ -228,3 +228,10 @@ def test_which_gradient_is_added_to_is_compared():
         return found
 
     assert run(torch.compile) == run(lambda f: f)
+
+
+@pytest.mark.parametrize("show", [lambda w: w.data, lambda w: w.detach(), lambda w: w.view(4), lambda w: w])
+def test_what_shows_a_closure_tensor_at_first(show):
+    w, v = torch.full((4,), 3.0), torch.full((4,), 1.0)
+    calls = [lambda f: f(show(w))] * 4 + [lambda f: f(v)] * 4 + [lambda f: f(show(w))] * 2
+    assert same_as_eager(lambda: lambda x: x * v + w, calls).replayed >= 2

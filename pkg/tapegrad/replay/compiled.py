@@ -384,11 +384,11 @@ class CompiledFunction(Caller):
             signature.pending.append(Pending(program, guards))
             del signature.pending[:-MOST_PROGRAMS]
             return
-        # An argument that the function reaches in another way too, the same in both recordings: nothing has shown
-        # which of the two it reads.
+        # An argument that the function reaches in another way too, the same in both recordings, or a view of one
+        # place: nothing has shown which of the two it reads.
         before = dict(confirmed.program.effects.doubtful)
         same = [(i, t, before[i]) for i, t in program.effects.doubtful if i in before]
-        if any(t is not b and _look.memory_of(t) == _look.memory_of(b) for _, t, b in same):  # views of one place
+        if any(t is not b and _look.memory_of(t)[1:] == _look.memory_of(b)[1:] for _, t, b in same):
             signature.pending.append(Pending(program, guards))
             return
         program.effects.fixed += tuple((i, t) for i, t, b in same if t is b)
