@@ -118,3 +118,75 @@ def test_an_argument_that_is_asked_for_may_have_any_history():
     for _ in range(5):
         assert f(w * 1.0).item() == 8.0
     assert f.counters.replayed == 3
+
+
+@eager_is_allowed
+@pytest.mark.parametrize("accumulates", [True, False])
+@pytest.mark.parametrize("how", ["backward", "create_graph"])
+@pytest.mark.parametrize("first", ["v - b", "u - b", "v * 2"])
+def test_the_graph_of_an_argument_leads_to_a_parameter_of_the_step(first, how, accumulates):
+    """Derivatives that pass a gradient on as it is run no kernel."""
+
+    def run(wrap):
+        w, v, u = (torch.nn.Parameter(torch.tensor([k])) for k in (1.0, 2.0, 3.0))
+        b = torch.zeros(1)
+        if accumulates:
+            w.grad, v.grad, u.grad = (torch.zeros(1) for _ in range(3))
+
+        def step(x):
+            (w * x - v).sum().backward(create_graph=how == "create_graph")
+
+        f = wrap(step)
+        makers = {"v - b": lambda: v - b, "u - b": lambda: u - b, "v * 2": lambda: v * 2, "b - w": lambda: b - w}
+        found = []
+        for name in [first] * 4 + ["u - b", "v - b", "b - w", "v * 2", "v - b"]:
+            f(makers[name]())
+            found.append([None if p.grad is None else p.grad.tolist() for p in (w, v, u)])
+            if how == "create_graph":
+                for p in (w, v, u):
+                    p.grad = None if p.grad is None else p.grad.detach()
+        return found
+
+    both(run)
+
+
+@eager_is_allowed
+def test_a_state_from_outside_comes_to_depend_on_a_parameter():
+    def run(wrap):
+        p, v = torch.ones(2, requires_grad=True), torch.nn.Parameter(torch.ones(2))
+        h = torch.zeros(2)
+        h.copy_(p)
+        h.copy_(torch.ones(2))  # it requires gradients and depends on nothing
+
+        def step(x):
+            (h * x * v).sum().backward()
+
+        f = wrap(step)
+        for _ in range(4):
+            f(torch.ones(2))
+        h.copy_(p)
+        f(torch.ones(2))
+        return p.grad.tolist(), v.grad.tolist()
+
+    both(run)
+
+
+@eager_is_allowed
+def test_a_gradient_that_an_activation_from_outside_keeps_is_given_up():
+    def run(wrap):
+        w = torch.ones(2, requires_grad=True) * 2
+        w.retain_grad()
+
+        def step():
+            w.grad = None
+
+        f = wrap(step)
+        found = []
+        for k in range(6):
+            if k == 3:
+                w.grad = torch.ones(2)
+            f()
+            found.append(w.grad is None)
+        return found
+
+    both(run)

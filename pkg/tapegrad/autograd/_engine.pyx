@@ -272,6 +272,23 @@ cdef int mark_needed(Sweep s, list roots, list wanted) except -1:
     return 0
 
 
+cdef int note_graph(list starts) except -1:
+    """Tells the capture of the records from before it that a sweep from these comes to, with a kernel or without."""
+    cdef int64_t i, k, n
+    cdef int64_t* edges
+    cdef int64_t room[MAX_INPUTS]
+    cdef set seen = set()
+    while starts:
+        i = starts.pop()
+        if i < 0 or i in seen:
+            continue
+        seen.add(i)
+        if not _capture.note_reached(i):
+            edges = edges_of(record(i), &n, room)
+            starts.extend([edges[k] for k in range(n)])
+    return 0
+
+
 cdef Sweep free_sweeps = None
 
 
@@ -647,6 +664,8 @@ def backward(list roots, list grads, bint keep, list inputs, bint accumulates):
                     wanted[i] = len(results)
                     results.append(None)
             mark_needed(s, starts, list(wanted))
+        elif _capture.listening():
+            note_graph(starts.copy())
         for k in range(len(roots)):
             i = starts[k]
             if inputs is not None and s.entry(i)[2] & ENTRY_NEEDED == 0:
@@ -671,6 +690,8 @@ def fast_backward(Tensor t not None):
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     if t.numel_ != 1:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
+    if _capture.listening():
+        note_graph([i])
     s = take_sweep()
     s.w[SWEEP_KEEP] = 0
     record_retain(i)

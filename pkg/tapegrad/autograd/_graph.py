@@ -136,6 +136,8 @@ def backward(
     while order:
         _, i = heapq.heappop(order)
         g = pending.pop(i)
+        if i not in wanted:
+            _capture.reached(i)
         _, flags, _, _ = _nodes.record_info(i)
         hooks = _nodes.record_hooks(i)
         if hooks is not None and (hooks.pre or hooks.post):

@@ -19,7 +19,7 @@ cdef int note_required(object tensor, bint required) except -1
 cdef int note_refusal(str why) except -1
 cdef int note_view(object tensor) except -1
 cdef int note_failure() except -1
-cdef int note_reached(int64_t rec) except -1
+cdef bint note_reached(int64_t rec) except -1
 cdef int note_fresh(Storage* st) except -1
 cdef int note_node(int64_t rec) except -1
 cdef int note_change(Storage* st) except -1

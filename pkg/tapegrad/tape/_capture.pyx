@@ -397,11 +397,12 @@ cdef int note_refusal(str why) except -1:
     return 0
 
 
-cdef int note_reached(int64_t rec) except -1:
-    """A sweep looks for the tensors it was asked for, and comes to this record."""
+cdef bint note_reached(int64_t rec) except -1:
+    """A sweep comes to this record, or looks there for what it was asked for: whether it is from before."""
     if record(rec)[REC_SEQ] < current.first_sequence and record(rec)[REC_FLAGS] & FLAG_LEAF == 0:
-        note_refusal("gradients are asked for that may lie in a graph from before the function")
-    return 0
+        note_refusal("backward goes on into a graph from before the compiled function, or looks there")
+        return True
+    return False
 
 
 def reached(int64_t rec):
@@ -511,8 +512,6 @@ cdef int64_t from_sweep(int64_t* w, int64_t what, int64_t items) noexcept with g
             log_kernel(op, <int>(1 + (0 if variadic else k)), <int>((r[REC_OP] >> 40) & 0xFF),
                        <int>((r[REC_OP] >> 32) & 0xFF), w[SWEEP_KERNEL], items, f, reads, writes,
                        NULL, 0, r + REC_PARAM if r[REC_FLAGS] & FLAG_NEAR else NULL, 8, NULL, 0)
-        if r[REC_SEQ] < current.first_sequence and r[REC_FLAGS] & FLAG_LEAF == 0:
-            note_refusal("backward goes on into a graph from before the compiled function")
     except BaseException as error:
         try:
             current.refusals.append((f"the backward pass could not be recorded: {error!r}", None))
