@@ -747,6 +747,8 @@ cdef class Tensor:
             _capture.note_outside(self, self.st)
         r = record(self.rec)
         if r[REC_FLAGS] & FLAG_LEAF == 0 and value is None and record_obj(r) == 0:
+            if _capture.listening():
+                _capture.note_gradient(self.rec, None, False, NULL, NULL)
             return
         set_grad(self.rec, value)
 
