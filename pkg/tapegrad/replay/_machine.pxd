@@ -2,6 +2,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 
 from tapegrad._tensor cimport Tensor
+from tapegrad.replay._plans cimport Arena
 from tapegrad.replay._undoing cimport Undoing
 from tapegrad.tape._storage cimport Storage
 
@@ -20,7 +21,7 @@ cdef class Machine:
     cdef Storage** base_storage
     cdef bint lends                     # some base that is not fresh is written
     cdef object keep
-    cdef readonly bint busy
+    cdef Arena room                     # where it works; other machines may, too, but one at a time
     cdef public bint timed
     cdef public tuple guarded           # of Guarded: tensors whose memory or history the program uses
     cdef public tuple leaves            # tensors whose gradients it looks at or puts

@@ -2,7 +2,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._tensor import Tensor
-from ._plans import Guarded, Stamp, TensorPlan
+from ._plans import Arena, Guarded, Stamp, TensorPlan
 from ._undoing import Undoing
 
 I_KERNEL: int
@@ -25,7 +25,8 @@ def copy_kernel() -> int: ...
 def blas_address() -> int: ...
 
 class Machine:
-    busy: bool
+    @property
+    def busy(self) -> bool: ...
     timed: bool
     guarded: tuple[Guarded, ...]
     leaves: tuple[Tensor, ...]
@@ -56,6 +57,7 @@ class Machine:
         spots: tuple[tuple[int, int, int], ...],
         bases: tuple[tuple[int, int, int, int, int], ...],
         keep: Any,
+        room: Arena,
     ) -> None: ...
     def set_written(self, ranges: Iterable[tuple[int, int]]) -> None: ...
     def fits_now(self, arguments: tuple[Tensor, ...]) -> bool: ...

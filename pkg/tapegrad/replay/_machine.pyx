@@ -82,12 +82,13 @@ cdef class Machine:
     Takes: `code`, I_WORDS words per instruction; `spots`, the words that each run patches, as (word of the code or
     address of a word elsewhere, base, offset); `bases`, the memory that changes from run to run, as (B_*, number of
     the argument or leaf, bytes, whether it is written, how often it is changed); `keep`, whatever the addresses in
-    the code point into. The rest is set attribute by attribute before the first run.
+    the code point into; `room`, where it works. The rest is set attribute by attribute before the first run.
     """
 
-    def __cinit__(self, bytes code, tuple spots, tuple bases, object keep):
+    def __cinit__(self, bytes code, tuple spots, tuple bases, object keep, Arena room not None):
         cdef int64_t k
         self.keep = keep
+        self.room = room
         self.n = len(code) // (I_WORDS * 8)
         self.code = <int64_t*>calloc(<size_t>(self.n * I_WORDS + 8), 8)
         self.n_spots = len(spots)
@@ -240,6 +241,11 @@ cdef class Machine:
         found = self.leaves[k]
         return <Tensor>arguments[(<Argument>found).number] if isinstance(found, Argument) else <Tensor>found
 
+    @property
+    def busy(self):
+        """Whether this machine runs, or another one in its room."""
+        return self.room.busy
+
     def fits_now(self, tuple arguments):
         """Whether a run with these arguments would go through."""
         return self.fits(arguments)
@@ -252,9 +258,9 @@ cdef class Machine:
         """
         cdef int64_t k, status
         cdef int64_t* spot
-        if self.busy or not self.fits(arguments):
+        if self.room.busy or not self.fits(arguments):
             return False, None
-        self.busy = True
+        self.room.busy = True
         try:
             for k in range(self.n_bases):
                 if self.base_source[k] != B_FRESH:      # a thread or a finalizer may exchange a tensor's memory
@@ -299,7 +305,7 @@ cdef class Machine:
                 if self.base_storage[k] != NULL:
                     storage_release(self.base_storage[k])
                     self.base_storage[k] = NULL
-            self.busy = False
+            self.room.busy = False
 
     cdef int turn_off(self, tuple arguments) except -1:
         for k in self.turned_on:

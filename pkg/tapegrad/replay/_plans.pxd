@@ -59,3 +59,4 @@ cdef class Arena:
     cdef Storage* st
     cdef readonly int64_t address
     cdef readonly int64_t nbytes
+    cdef public bint busy               # a program runs in it

@@ -27,6 +27,7 @@ from .planning import MemoryPlan, plan_memory, share_of_peak
 from .program import Program
 from .randomness import random_states
 from .recording import Reader, Unfit
+from .rooms import Rooms
 from .state import State, form_and_contents
 from .tracing import frames_of_library, name_of, names_of, watched, where
 
@@ -55,6 +56,7 @@ class CompiledFunction(Caller):
         self._counters = Counters()
         self._signatures: dict[Any, Signature] = {}
         self._held = Held()
+        self._rooms = Rooms()
         self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
         self._lock: Any  # re-entrant: what is freed meanwhile may call the function again
@@ -178,8 +180,6 @@ class CompiledFunction(Caller):
             self._warned |= {message, why}
             text = f"{name_of(self.fn)} runs eagerly, not compiled: {message}"
             warnings.warn(text, stacklevel=frames_of_library() + 1)
-
-    # ---------------------------------------------------------------- looking
 
     def _checked(self, entry: Entry, args: Any, kwargs: Any, arguments: tuple[Tensor, ...]) -> tuple[bool, Any]:
         """A replay, after an eager run from the same state has shown what it must give."""
@@ -395,5 +395,5 @@ class CompiledFunction(Caller):
         signature.failures = self._fruitless = 0
         self._given_up.pop(signature.kinds, None)
         limit = None if self.limit is None else share_of_peak(program, self.limit)
-        made = Entry(run_passes(program, limit), program, guards)
+        made = Entry(run_passes(program, limit), program, guards, self._rooms)
         signature.entries = (made, *signature.entries)[:MOST_PROGRAMS]

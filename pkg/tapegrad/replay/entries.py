@@ -16,6 +16,7 @@ from .named import slots_of
 from .program import Program
 from .recording import Unfit, pairs_of_one
 from .results import parts_of
+from .rooms import Rooms
 
 __all__ = [
     "Counters", "Entry", "Pending", "Signature", "entries_of", "flatten", "form_of", "kinds_of", "modes",
@@ -48,11 +49,12 @@ class Counters:
 class Entry:
     """A program ready to run, with its guards; one machine per thread that is in it at a time."""
 
-    def __init__(self, program: Program, before: Program, guards: Guards) -> None:
+    def __init__(self, program: Program, before: Program, guards: Guards, rooms: Rooms) -> None:
         self.program = program
         self.before = before
         self.guards = guards
-        self.machines = [layout.lay_out(program)]
+        self.rooms = rooms
+        self.machines = [layout.lay_out(program, rooms)]
         note_cells(program, guards)
         self.write_cells()
 
@@ -67,7 +69,7 @@ class Entry:
         for machine, _, _ in self.machines:
             if not machine.busy:
                 return machine
-        made = layout.lay_out(self.program)
+        made = layout.lay_out(self.program, self.rooms)
         layout.write_cells(made[1], made[2])
         self.machines.append(made)
         layout.write_cells(made[1], made[2])  # again: another thread may have changed them in the others meanwhile

@@ -43,6 +43,7 @@ from ._machine import (
 from .effects import Made
 from .planning import plan_memory
 from .program import ARGUMENT, CONSTANT, FRESH, GRADIENT, INSIDE, OUTSIDE, Operand, Program, Step
+from .rooms import Rooms
 
 __all__ = ["lay_out", "write_cells"]
 
@@ -101,8 +102,11 @@ def calls(step: Step) -> tuple[int, int, int, int, int]:
     return n, CHUNK_ELEMENTS, 1, MODE_THREADS if n >= PARALLEL_ELEMENTS else MODE_CHUNKS, 0
 
 
-def lay_out(program: Program) -> Any:
-    """The machine of a program, the cells of its optimizer updates, and the memory that these lie in."""
+def lay_out(program: Program, rooms: Rooms | None = None) -> Any:
+    """The machine of a program, the cells of its optimizer updates, and the memory that these lie in.
+
+    It works in one of `rooms`, or in a room of its own.
+    """
     pool = Pool()
     spots: list[tuple[Any, int, int]] = []  # (word of the code, or (pool offset,)), base, offset
     static: list[tuple[Any, Operand]] = []
@@ -180,14 +184,13 @@ def lay_out(program: Program) -> Any:
             for n, operand in step.table.items():
                 place(program, base_of, spots, static, (where + 8 * n,), operand)
 
-    arena = _plans.Arena(max(plan.arena, ALIGN))
-    scratch_memory = _plans.Arena(max(plan.scratch, ALIGN))
+    room = (rooms or Rooms()).take(plan.arena + plan.scratch)
     memory = _plans.Arena(len(pool.data) + ALIGN)
 
     def address(o: Operand) -> int:
         b = program.buffers[o.buffer]
         if b.kind == INSIDE:
-            return arena.address + offsets[o.buffer] + o.offset
+            return room.address + offsets[o.buffer] + o.offset
         if b.kind == CONSTANT:
             return memory.address + constants[o.buffer] + o.offset
         assert b.kind == OUTSIDE
@@ -203,14 +206,14 @@ def lay_out(program: Program) -> Any:
     for i in range(len(code)):
         if code[i][I_FRAME + FRAME_SCRATCH_BYTES]:
             shared = plan.scratch_offsets.get(i)
-            address_of = scratch_memory.address if shared is None else arena.address + shared
-            code[i][I_FRAME + FRAME_SCRATCH] = address_of
+            code[i][I_FRAME + FRAME_SCRATCH] = room.address + (plan.arena if shared is None else shared)
     memory.write(0, bytes(pool.data))
     machine = _machine.Machine(
         array("q", chain.from_iterable(code)).tobytes(),
         tuple((memory.address + w[0] if isinstance(w, tuple) else w, b, o) for w, b, o in spots),
         tuple(bases),
-        (arena, scratch_memory, memory, [b.source for b in program.buffers.values() if b.kind == OUTSIDE]),
+        (memory, [b.source for b in program.buffers.values() if b.kind == OUTSIDE]),
+        room,
     )
     if any(step.handled for step in program.steps):
         machine.undoing = undoing_of(program, base_of, address)
