@@ -202,3 +202,32 @@ def test_steps_are_replayed_once_a_hook_is_gone(kind):
     t.both(lambda w: w.handle.remove())
     in_turn(t, 6, (True,))
     assert t.counters.replayed >= 3
+
+
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+def test_a_number_that_is_annealed_and_then_stays():
+    w = torch.ones(2, requires_grad=True)
+
+    def step(x, factor):
+        w.grad = None
+        (w * x * factor).sum().backward()
+
+    f = torch.compile(step)
+    for k in range(400):
+        factor = min(1.0, k / 300)
+        f(torch.ones(2), factor)
+        assert w.grad.tolist() == pytest.approx([factor] * 2)
+    assert f.counters.replayed > 80, f.counters
+    recorded = f.counters.recorded
+    for k in range(100):  # others again
+        f(torch.ones(2), 2.0 + k)
+    f(torch.ones(2), 1.0)
+    assert f.counters.recorded < recorded + 300, f.counters
+
+
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+def test_numbers_that_never_stay_are_not_recorded_for_ever():
+    f = torch.compile(lambda x, k: x * k)
+    for k in range(600):
+        assert f(torch.ones(1), float(k)).item() == k
+    assert f.counters.recorded <= 256, f.counters

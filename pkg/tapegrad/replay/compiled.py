@@ -23,6 +23,7 @@ from .held import Held
 from .inspecting import Table, table_of
 from .locks import give_lock
 from .passes import run_passes
+from .patience import Patience
 from .planning import MemoryPlan, plan_memory, share_of_peak
 from .program import Program
 from .randomness import random_states
@@ -36,7 +37,6 @@ __all__ = ["CompiledFunction"]
 MOST_PROGRAMS = 16  # kept per signature
 MOST_RECORDINGS = 64  # per signature: a program that never fits again is not worth recording
 MOST_SIGNATURES = 4096
-MOST_FRUITLESS = 256  # recordings one after the other, of whatever signature, without a replay
 MOST_FAILURES = 4  # recordings one after the other that led to no program
 MOST_UNFIT = 16  # recordings that could not become programs, with others between
 
@@ -61,8 +61,7 @@ class CompiledFunction(Caller):
         self._warned: set[str] = set()
         self._lock: Any  # re-entrant: what is freed meanwhile may call the function again
         give_lock(self)
-        self._fruitless = 0  # recordings since one became a program or a program ran
-        self._replayed = 0
+        self._patience = Patience()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -86,7 +85,7 @@ class CompiledFunction(Caller):
             kinds = kinds_of(others)
             if self._given_up.get(kinds, 0) >= MOST_FAILURES and not self.fullgraph:
                 return self._eager(f"arguments like these ({names_of(kinds)}) could not be replayed", args, kwargs)
-            signature = self._signatures.setdefault(form, Signature(kinds))
+            signature = self._signatures.setdefault(form, Signature(form, kinds))
             if self._held.full:
                 self._forget_dead(signature)
             self._held.add(others)
@@ -249,9 +248,7 @@ class CompiledFunction(Caller):
         args: Any,
         kwargs: Any,
     ) -> Any:
-        if self.counters.replayed != self._replayed:
-            self._replayed, self._fruitless = self.counters.replayed, 0
-        if self._fruitless >= MOST_FRUITLESS or len(self._signatures) > MOST_SIGNATURES:
+        if self._patience.spent(self.counters.replayed, signature.form) or len(self._signatures) > MOST_SIGNATURES:
             return self._forgotten(signature, others, args, kwargs)
         expected = [p for p in signature.pending if p.fits(arguments)]
         refused: list[str] = []
@@ -277,7 +274,7 @@ class CompiledFunction(Caller):
         try:
             result = self.fn(*args, **kwargs)
             capture.end()
-            self._fruitless += 1
+            self._patience.fruitless += 1
             self._counters.recorded += 1
             self._counters.reasons[reason] += 1
             signature.count(self.counters.replayed)
@@ -392,7 +389,7 @@ class CompiledFunction(Caller):
             signature.pending.append(Pending(program, guards))
             return
         program.effects.fixed += tuple((i, t) for i, t, b in same if t is b)
-        signature.failures = self._fruitless = 0
+        signature.failures = self._patience.fruitless = 0
         self._given_up.pop(signature.kinds, None)
         limit = None if self.limit is None else share_of_peak(program, self.limit)
         made = Entry(run_passes(program, limit), program, guards, self._rooms)

@@ -111,7 +111,8 @@ class Pending:
 class Signature:
     """Calls with arguments of one form: their programs, and why there is none."""
 
-    def __init__(self, kinds: tuple[type, ...] = ()) -> None:
+    def __init__(self, form: Any, kinds: tuple[type, ...] = ()) -> None:
+        self.form = form
         self.kinds = kinds  # the classes of the arguments that are known by identity
         self.entries: tuple[Entry, ...] = ()  # exchanged whole: other threads may be going through them
         self.pending: list[Pending] = []
