@@ -388,3 +388,23 @@ def test_an_attribute_that_comes_later():
         assert f.counters.replayed == 2
         assert f(with_scale(torch.ones(1), 3.0)).item() == 3.0
         assert f(torch.ones(1)).item() == 1.0
+
+
+def test_modules_that_come_and_go(monkeypatch):
+    one, two = types.ModuleType("module_of_mine"), types.ModuleType("module_of_mine")
+    one.k, two.k = 2.0, 5.0
+
+    def step(x):
+        try:
+            import module_of_mine
+        except ImportError:
+            return x
+        return x * module_of_mine.k
+
+    f = torch.compile(step)
+    for module in (None, one, two):
+        if module is not None:
+            monkeypatch.setitem(sys.modules, "module_of_mine", module)
+        for _ in range(4):
+            assert f(torch.ones(1)).item() == getattr(module, "k", 1.0)
+    assert f.counters.replayed == 6

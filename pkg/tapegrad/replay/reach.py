@@ -364,6 +364,8 @@ class Reach:
         found += [(f.__globals__[n], n) for n in used if n in f.__globals__]
         modules = {module_named(n, f.__globals__.get("__package__")) for n in code.imports}
         found += [(sys.modules[n], n) for n in modules if n in sys.modules]
+        if modules:
+            self._keep(View(sys.modules, tuple(sorted(modules))), "sys.modules")
         if used:
             self._keep(View(f.__globals__, tuple(used)), "")
         self._keep(View({}, ("__code__", "__defaults__", "__kwdefaults__"), f), name)
