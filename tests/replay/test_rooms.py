@@ -36,6 +36,26 @@ def test_threads_have_rooms_of_their_own():
     assert theirs[0] is not mine
 
 
+def test_much_memory_of_the_recordings_is_given_back():
+    layers = [torch.nn.Linear(64, 64) for _ in range(8)]
+
+    def step(x):
+        for layer in layers:
+            layer.zero_grad()
+        for layer in layers:
+            x = torch.tanh(layer(x))
+        x.sum().backward()
+
+    f = torch.compile(step)
+    x = torch.randn(1 << 15, 64)
+    torch.empty_cache()
+    for _ in range(4):
+        f(x)
+    assert f.counters.replayed == 1
+    assert f.memory(x).arena > 32 << 20
+    assert torch.memory_stats()["cached_bytes"] < 1 << 20
+
+
 def mlp_step():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 8))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 
+from ..tape import _storage
 from . import _plans
 
 __all__ = ["Rooms"]
 
 ALIGN = 64
+MUCH = 32 << 20  # bytes
 
 
 class Rooms:
@@ -29,6 +31,8 @@ class Rooms:
         mine = self._by_thread.setdefault(threading.get_ident(), [])
         found = min((r for r in mine if r.nbytes >= nbytes and not r.busy), key=lambda r: r.nbytes, default=None)
         if found is None:
+            if nbytes >= MUCH:
+                _storage.empty_cache()  # what the recordings worked in waits there, and a replay needs none of it
             largest = max((r.nbytes for r in mine), default=0)
             found = _plans.Arena(max(nbytes, largest * 3 // 2 if largest < nbytes else nbytes, ALIGN))
             mine.append(found)
