@@ -1,8 +1,9 @@
-"""Arguments that come and go: a compiled function holds few that nobody else has."""
+"""Arguments and models that come and go: a compiled function holds few that nobody else has."""
 
 import gc
 import weakref
 
+import pytest
 import tapegrad as torch
 
 
@@ -28,3 +29,57 @@ def test_models_that_come_and_go_are_let_go():
             most = max(most, sum(r() is not None for r in seen))
     assert most < 40
     assert step.counters.replayed >= 100
+
+
+class Trainer:
+    def __init__(self):
+        self.model = torch.nn.Linear(1000, 1500)
+        self.optimizer = torch.optim.Adam(self.model.parameters())
+
+    @torch.compile
+    def step(self, x):
+        self.optimizer.zero_grad()
+        loss = self.model(x).pow(2).mean()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+
+@torch.compile
+def step_of_trainer(x):
+    trainer.optimizer.zero_grad()
+    loss = trainer.model(x).pow(2).mean()
+    loss.backward()
+    trainer.optimizer.step()
+    return loss.detach()
+
+
+@pytest.mark.parametrize("in_global", [False, True], ids=["argument", "global"])
+def test_large_models_that_come_and_go_are_let_go(in_global):
+    """24 MB each, with gradients and the optimizer's state."""
+    global trainer
+    seen = []
+    most = replayed = 0
+    for _ in range(8):
+        trainer = Trainer()
+        seen.append(weakref.ref(trainer.model))
+        step = step_of_trainer if in_global else trainer.step
+        before = (step_of_trainer if in_global else Trainer.step).counters.replayed
+        for _ in range(5):
+            step(torch.ones(1, 1000))
+        replayed += (step_of_trainer if in_global else Trainer.step).counters.replayed - before
+        gc.collect()
+        most = max(most, sum(r() is not None for r in seen))
+    assert replayed == 16
+    assert most <= 3
+
+
+def test_large_models_in_turn_keep_their_programs():
+    global trainer
+    trainers = [Trainer() for _ in range(6)]
+    for _ in range(8):
+        before = step_of_trainer.counters.recorded
+        for trainer in trainers:  # noqa: B007 - the compiled function reads it
+            for _ in range(4):
+                step_of_trainer(torch.ones(1, 1000))
+    assert step_of_trainer.counters.recorded == before

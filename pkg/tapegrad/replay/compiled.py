@@ -96,9 +96,9 @@ class CompiledFunction(Caller):
         # Before the run, which may make arguments require gradients.
         can_be_fast = signature.entries and not self.check and simple(args, kwargs)
         fast = Form(args, kwargs, unused_by(self.fn)) if can_be_fast else None
+        entry: Any
         for entry in signature.entries:
-            changed = entry.guards.difference()
-            if changed is not None:
+            if (changed := entry.guards.difference()) is not None:
                 reason = f"{changed} changed"
                 continue
             if entry.guards.stale_cells:
@@ -116,6 +116,7 @@ class CompiledFunction(Caller):
             if done is None:
                 return self.rerun(args, kwargs)
             reason = "a tensor from outside changed"
+        entry = run = None  # what they hold may be let go
         why = signature.waiting()
         if why is None:
             why = next((why for guards, why in signature.given_up if guards.difference() is None), None)
@@ -339,11 +340,13 @@ class CompiledFunction(Caller):
         self._give_up(signature, why, None, None)
         return result
 
-    def _forget_dead(self, kept: Signature) -> None:
-        """Lets go of arguments known by identity, with their programs. Those that live are recorded anew."""
-        probes = self._held.probes()
+    def _forget_dead(self, kept: Signature, programs: bool = False) -> None:
+        """Lets go of arguments known by identity, or of all old `programs`. Those that live are recorded anew."""
         # No name for what is dropped, or all would seem to live. A copy: the collector may run what adds to them.
+        probes = self._held.probes(e.program for s in self._signatures.copy().values() for e in s.entries)
         self._drop([s for f, s in self._signatures.copy().items() if s is not kept and self._held.any_in(f)])
+        for signature in self._signatures.copy().values() if programs else ():
+            signature.forget(but=1 if signature is kept else 0)
         self.forget_fast()
         self._held.look_again(probes)
 
@@ -369,8 +372,7 @@ class CompiledFunction(Caller):
         expected = [p for p in expected if p in signature.pending]  # another thread may have been here
         for pending in expected:
             signature.pending.remove(pending)
-            found = difference(pending.program, program)
-            if found is not None:
+            if (found := difference(pending.program, program)) is not None:
                 signature.failures += 1
                 if signature.failures >= MOST_FAILURES:
                     self._give_up(signature, *found, guards)
@@ -394,3 +396,5 @@ class CompiledFunction(Caller):
         limit = None if self.limit is None else share_of_peak(program, self.limit)
         made = Entry(run_passes(program, limit), program, guards, self._rooms)
         signature.entries = (made, *signature.entries)[:MOST_PROGRAMS]
+        if self._held.weigh(made.program):
+            self._forget_dead(signature, programs=True)

@@ -136,6 +136,11 @@ class Signature:
                 if entry in self.entries:
                     self.entries = (entry, *(e for e in self.entries if e is not entry))
 
+    def forget(self, but: int) -> None:
+        """Lets go of recordings that wait, and of all programs but so many."""
+        self.pending.clear()
+        self.entries = self.entries[:but]
+
     def count(self, replayed: int) -> None:
         """One more recording, after so many replays of the function."""
         if replayed - self.replayed >= WORTH * self.unpaid:

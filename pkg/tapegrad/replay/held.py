@@ -1,4 +1,7 @@
-"""Arguments that are known by identity: held so that it stays theirs, and let go when nobody else has them."""
+"""What programs keep alive, and letting go of it when nobody else has it.
+
+Arguments that are known by identity are held so that it stays theirs; what guards and programs name is held by them.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,49 @@ import contextlib
 import gc
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
+
+from .._tensor import Tensor
+from . import _look
+from .program import Program
 
 __all__ = ["Held"]
 
 MOST = 32  # held before it is seen which of them live
+MUCH = 64 << 20  # bytes that programs name, before it is seen what of that lives
+
+Probes: TypeAlias = tuple[list[Any], list["weakref.ref[Tensor]"]]
 
 
 class Held:
-    """The objects in the forms of a compiled function's calls.
+    """The objects in the forms of a compiled function's calls, and the memory that its programs name.
 
     Programs hold what they were recorded with, so nothing tells that an object is dead to everybody else but
-    letting go of its programs. That is done whenever there are twice as many as were found alive the last time.
+    letting go of its programs. That is done whenever there is twice as much as was found alive the last time.
     """
 
     def __init__(self) -> None:
         self._objects: dict[int, Any] = {}
         self._most = MOST
+        self._memory: dict[int, int] = {}  # bytes, by where it starts
+        self._nbytes = 0
+        self._most_bytes = MUCH
 
     @property
     def full(self) -> bool:
-        """Whether it is time to see which live."""
+        """Whether it is time to see which objects live."""
         return len(self._objects) >= self._most
 
     def add(self, objects: Iterable[Any]) -> None:
         for o in objects:
             self._objects[id(o)] = o
+
+    def weigh(self, program: Program) -> bool:
+        """Notes the memory that a new program names; whether it is time to see what of it all lives."""
+        for start, nbytes in memories(program.effects.guarded):
+            self._nbytes += nbytes - self._memory.get(start, 0)
+            self._memory[start] = nbytes
+        return self._nbytes > self._most_bytes
 
     def any_in(self, form: Any) -> bool:
         """Whether a form has one of the objects in it."""
@@ -42,20 +62,34 @@ class Held:
         named = {i for form in forms for i in identities(form)}
         self._objects = {i: o for i, o in self._objects.copy().items() if i in named}
 
-    def probes(self) -> list[Any]:
-        """What tells later whether the objects live: weak references, or objects that allow none."""
-        found = []
+    def probes(self, programs: Iterable[Program]) -> Probes:
+        """What tells later what lives: weak references, or objects that allow none."""
+        objects = []
         for o in self._objects.copy().values():  # another thread may add to them
-            found.append(o)
+            objects.append(o)
             with contextlib.suppress(TypeError):
-                found[-1] = weakref.ref(o)
-        return found
+                objects[-1] = weakref.ref(o)
+        tensors = {id(t): t for p in programs for t in p.effects.guarded}
+        return objects, [weakref.ref(t) for t in tensors.values()]
 
-    def look_again(self, probes: list[Any]) -> None:
-        """Counts the living, when all programs of theirs are gone."""
+    def look_again(self, probes: Probes) -> None:
+        """Counts what lives, when all programs that named it are gone."""
         gc.collect()
-        living = sum(not isinstance(p, weakref.ref) or p() is not None for p in probes)
+        objects, tensors = probes
+        living = sum(not isinstance(p, weakref.ref) or p() is not None for p in objects)
         self._most = max(MOST, 2 * living)
+        self._memory = dict(memories([t for p in tensors if (t := p()) is not None]))
+        self._nbytes = sum(self._memory.values())
+        self._most_bytes = max(MUCH, 2 * self._nbytes)
+
+
+def memories(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
+    """Where the memory of each tensor, and of its gradient, starts, and its bytes."""
+    for t in tensors:
+        gradient = _look.gradient_of(t)
+        for one in (t,) if gradient is None else (t, gradient):
+            _, start, nbytes, _, _ = _look.memory_of(one)
+            yield start, nbytes
 
 
 def identities(form: Any) -> Iterator[int]:
