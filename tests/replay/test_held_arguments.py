@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import tapegrad as torch
+from tapegrad.replay import held
 
 
 def test_models_that_come_and_go_are_let_go():
@@ -32,8 +33,8 @@ def test_models_that_come_and_go_are_let_go():
 
 
 class Trainer:
-    def __init__(self):
-        self.model = torch.nn.Linear(1000, 1500)
+    def __init__(self, inputs=1000, outputs=1500):
+        self.model = torch.nn.Linear(inputs, outputs)
         self.optimizer = torch.optim.Adam(self.model.parameters())
 
     @torch.compile
@@ -74,12 +75,11 @@ def test_large_models_that_come_and_go_are_let_go(in_global):
     assert most <= 3
 
 
-def test_large_models_in_turn_keep_their_programs():
-    global trainer
-    trainers = [Trainer() for _ in range(6)]
-    for _ in range(8):
-        before = step_of_trainer.counters.recorded
-        for trainer in trainers:  # noqa: B007 - the compiled function reads it
-            for _ in range(4):
-                step_of_trainer(torch.ones(1, 1000))
-    assert step_of_trainer.counters.recorded == before
+def test_large_models_in_turn_keep_their_programs(monkeypatch):
+    monkeypatch.setattr(held, "MUCH", 1 << 10)
+    trainers = [Trainer(5, 7) for _ in range(40)]
+    for _ in range(12):
+        before = Trainer.step.counters.recorded
+        for trainer in trainers:
+            trainer.step(torch.ones(1, 5))
+    assert Trainer.step.counters.recorded == before

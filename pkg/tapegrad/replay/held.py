@@ -33,7 +33,7 @@ class Held:
     def __init__(self) -> None:
         self._objects: dict[int, Any] = {}
         self._most = MOST
-        self._memory: dict[int, int] = {}  # bytes, by where it starts
+        self._memory: dict[int, int] = {}  # named since then: bytes, by where it starts
         self._nbytes = 0
         self._most_bytes = MUCH
 
@@ -78,9 +78,9 @@ class Held:
         objects, tensors = probes
         living = sum(not isinstance(p, weakref.ref) or p() is not None for p in objects)
         self._most = max(MOST, 2 * living)
-        self._memory = dict(memories([t for p in tensors if (t := p()) is not None]))
-        self._nbytes = sum(self._memory.values())
-        self._most_bytes = max(MUCH, 2 * self._nbytes)
+        alive = dict(memories([t for p in tensors if (t := p()) is not None]))
+        self._most_bytes = max(MUCH, 2 * sum(alive.values()))
+        self._memory, self._nbytes = {}, 0
 
 
 def memories(tensors: Iterable[Tensor]) -> Iterator[tuple[int, int]]:
