@@ -9,7 +9,7 @@ methods, functions, printing) is attached by the floors above through `install` 
 import cython
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
 from cpython.type cimport PyType_Modified
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
 from tapegrad._elements cimport category, classify, itemsizes, scalar_at, store_scalar, type_name
@@ -121,12 +121,12 @@ nothing.next = NULL
 
 
 cdef inline void set_contiguous_strides(Tensor t) noexcept:
-    cdef int64_t step = 1
+    cdef uint64_t step = 1      # without elements it may exceed every number, and wraps around
     cdef int d
     for d in range(t.ndim_ - 1, -1, -1):
-        t.strides_[d] = step
+        t.strides_[d] = <int64_t>step
         if t.shape_[d] > 1:
-            step *= t.shape_[d]
+            step *= <uint64_t>t.shape_[d]
     t.contig = True
 
 

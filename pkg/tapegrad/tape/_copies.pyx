@@ -50,8 +50,8 @@ cdef void record_copy_in(int64_t* r, const int64_t* words) noexcept nogil:
             r[REC_SHAPE + k] = words[COPY_SHAPE + k]
     for k in range(3):
         record_set_edge(r, k, words[COPY_EDGE + k])
-    r[REC_FLAGS] |= words[COPY_FLAGS] & ~(
-        <int64_t>FLAG_NEAR | FLAG_FAR | FLAG_EXTENDED | (<int64_t>15 << FLAG_PTR_SHIFT) | (<int64_t>-1 << 32))
+    r[REC_FLAGS] |= <int64_t><uint32_t>words[COPY_FLAGS] & ~(
+        <int64_t>FLAG_NEAR | FLAG_FAR | FLAG_EXTENDED | (<int64_t>15 << FLAG_PTR_SHIFT))
 
 
 def words_of(int64_t i):

@@ -1,5 +1,5 @@
 from cpython.ref cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport Storage
@@ -67,9 +67,9 @@ cdef inline int64_t record_edge(int64_t* r, int64_t k) noexcept nogil:
 cdef inline void record_set_edge(int64_t* r, int64_t k, int64_t e) noexcept nogil:
     if k < 2:
         if k == 0:
-            r[REC_EDGES] = ((r[REC_EDGES] >> 32) << 32) | <int64_t><uint32_t>e
+            r[REC_EDGES] = <int64_t>(<uint64_t>r[REC_EDGES] >> 32 << 32) | <int64_t><uint32_t>e
         else:
-            r[REC_EDGES] = <int64_t><uint32_t>r[REC_EDGES] | (e << 32)
+            r[REC_EDGES] = <int64_t><uint32_t>r[REC_EDGES] | <int64_t>(<uint64_t>e << 32)
     elif e >= 0 or r[REC_FLAGS] & FLAG_NEAR:
         record_near(r)
         r[REC_EDGE_2] = e
