@@ -14,6 +14,7 @@ from .planning import MemoryPlan
 
 __all__ = ["CompiledModule", "compile"]
 
+MODES = ("default", "lite", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")  # PyTorch's
 # Attributes that a compiled module has itself; all others are its module's.
 OWN = frozenset(("_forward_hooks", "_forward_pre_hooks", "_hooked", "training"))
 
@@ -54,7 +55,8 @@ def compile(
     computed again instead of kept until that is met, or as far as it goes. The result has `counters`,
     `table(...)` and `memory(...)`.
 
-    TypeError if `model` cannot be called, ValueError for a memory limit that is not a number of bytes.
+    TypeError if `model` cannot be called or `options` is no dict, RuntimeError for a mode that PyTorch does not know,
+    ValueError for a memory limit that is not a number of bytes.
 
     >>> import tapegrad as torch
     >>> w = torch.tensor([1.0], requires_grad=True)
@@ -81,6 +83,10 @@ def compile(
         return model
     if not callable(model):
         raise TypeError(f"compile() takes a function or a module, not {type(model).__name__}")
+    if mode and mode not in MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(MODES)}")
+    if options is not None and not isinstance(options, dict):
+        raise TypeError(f"options is a dict of names and values, not {type(options).__name__}")
     limit = (options or {}).get("memory_limit")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise ValueError(f"the option memory_limit is a number of bytes, not {limit!r}")
