@@ -75,6 +75,27 @@ def test_large_models_that_come_and_go_are_let_go(in_global):
     assert most <= 3
 
 
+@pytest.mark.parametrize("in_global", [False, True], ids=["argument", "global"])
+def test_large_models_that_are_called_once_are_let_go(in_global):
+    """12 MB each."""
+    global model
+
+    @torch.compile
+    def evaluate(m, x):
+        return (model if m is None else m)(x).sum()
+
+    seen = []
+    most = 0
+    for _ in range(14):
+        model = torch.nn.Linear(1500, 2000)
+        seen.append(weakref.ref(model))
+        with torch.no_grad():
+            evaluate(None if in_global else model, torch.ones(1, 1500))
+        gc.collect()
+        most = max(most, sum(r() is not None for r in seen))
+    assert most <= 7
+
+
 def test_large_models_in_turn_keep_their_programs(monkeypatch):
     monkeypatch.setattr(held, "MUCH", 1 << 10)
     trainers = [Trainer(5, 7) for _ in range(40)]

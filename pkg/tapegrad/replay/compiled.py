@@ -311,6 +311,8 @@ class CompiledFunction(Caller):
             capture.release()
         with self._lock:
             self._confirm(signature, program, guards, expected)
+            if self._held.weigh(program):
+                self._forget_dead(signature, program)
         return result
 
     def _name_line(
@@ -340,13 +342,13 @@ class CompiledFunction(Caller):
         self._give_up(signature, why, None, None)
         return result
 
-    def _forget_dead(self, kept: Signature, programs: bool = False) -> None:
-        """Lets go of arguments known by identity, or of all old `programs`. Those that live are recorded anew."""
+    def _forget_dead(self, kept: Signature, newest: Program | None = None) -> None:
+        """Lets go of arguments known by identity, or of all programs but one. Those that live are recorded anew."""
         # No name for what is dropped, or all would seem to live. A copy: the collector may run what adds to them.
-        probes = self._held.probes(e.program for s in self._signatures.copy().values() for e in s.entries)
+        probes = self._held.probes(p for s in self._signatures.copy().values() for p in s.programs())
         self._drop([s for f, s in self._signatures.copy().items() if s is not kept and self._held.any_in(f)])
-        for signature in self._signatures.copy().values() if programs else ():
-            signature.forget(but=1 if signature is kept else 0)
+        for signature in () if newest is None else self._signatures.copy().values():
+            signature.forget(newest)
         self.forget_fast()
         self._held.look_again(probes)
 
@@ -396,5 +398,3 @@ class CompiledFunction(Caller):
         limit = None if self.limit is None else share_of_peak(program, self.limit)
         made = Entry(run_passes(program, limit), program, guards, self._rooms)
         signature.entries = (made, *signature.entries)[:MOST_PROGRAMS]
-        if self._held.weigh(made.program):
-            self._forget_dead(signature, programs=True)

@@ -136,10 +136,14 @@ class Signature:
                 if entry in self.entries:
                     self.entries = (entry, *(e for e in self.entries if e is not entry))
 
-    def forget(self, but: int) -> None:
-        """Lets go of recordings that wait, and of all programs but so many."""
-        self.pending.clear()
-        self.entries = self.entries[:but]
+    def programs(self) -> list[Program]:
+        """Those that run, and those that wait."""
+        return [e.program for e in self.entries] + [p.program for p in self.pending]
+
+    def forget(self, but: Program | None) -> None:
+        """Lets go of all programs but what was recorded as this one."""
+        self.entries = tuple(e for e in self.entries if e.before is but)
+        self.pending = [p for p in self.pending if p.program is but]
 
     def count(self, replayed: int) -> None:
         """One more recording, after so many replays of the function."""
