@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import abc
+import argparse
 import array
 import builtins
+import calendar
 import collections
 import concurrent.futures
+import configparser
 import ctypes
 import functools
+import logging
 import queue
 import random
+import string
 import sys
 import threading
 import types
@@ -191,7 +197,99 @@ def call_of_a_module():
     return (lambda x: net(x)), lambda: setattr(Net, "__call__", lambda self, x: x * 9)
 
 
+def parsed():
+    c = configparser.ConfigParser()
+    c["train"] = {"scale": "2.0"}
+    return use(lambda: c.getfloat("train", "scale")), lambda: c.set("train", "scale", "3.0")
+
+
+def section():
+    c = configparser.ConfigParser()
+    c["train"] = {"scale": "2.0"}
+    return use(lambda: float(c["train"]["scale"])), lambda: c["train"].update(scale="3.0")
+
+
+def text_of_a_template():
+    t = string.Template("2.$a")
+    return use(lambda: float(t.substitute(a=5))), lambda: setattr(t, "template", "3.$a")
+
+
+def first_day():
+    c = calendar.Calendar()
+    return use(lambda: next(iter(c.iterweekdays()))), lambda: c.setfirstweekday(3)
+
+
+def level():
+    log = logging.getLogger("tapegrad.tests.level")
+    log.setLevel(logging.WARNING)
+    return use(lambda: 2 if log.isEnabledFor(logging.DEBUG) else 3), lambda: log.setLevel(logging.DEBUG)
+
+
+def level_above():
+    above, log = logging.getLogger("tapegrad.tests.above"), logging.getLogger("tapegrad.tests.above.it")
+    above.setLevel(logging.WARNING)
+    return use(lambda: 2 if log.isEnabledFor(logging.DEBUG) else 3), lambda: above.setLevel(logging.DEBUG)
+
+
+def level_of_an_adapter():
+    log = logging.getLogger("tapegrad.tests.adapter")
+    log.setLevel(logging.WARNING)
+    adapter = logging.LoggerAdapter(log, {})
+    return use(lambda: 2 if adapter.isEnabledFor(logging.DEBUG) else 3), lambda: log.setLevel(logging.DEBUG)
+
+
+def equal_namespaces():
+    a, b = types.SimpleNamespace(k=1), types.SimpleNamespace(k=1)
+    return use(lambda: 2 if a == b else 3), lambda: setattr(b, "k", 2)
+
+
+def equal_options():
+    a, b = argparse.Namespace(k=[1]), argparse.Namespace(k=[1])
+    return use(lambda: 2 if a != b else 3), lambda: b.k.append(2)
+
+
+def namespace_in_a_list():
+    a, held = types.SimpleNamespace(k=1), [types.SimpleNamespace(k=1)]
+    return use(lambda: 2 if a in held else 3), lambda: setattr(a, "k", 2)
+
+
+def arguments_of_an_exception():
+    e = ValueError(2.0)
+    return use(lambda: e.args[0]), lambda: setattr(e, "args", (3.0,))
+
+
+def registered():
+    class A(abc.ABC):  # noqa: B024
+        pass
+
+    class C:
+        pass
+
+    c = C()
+    return use(lambda: 2 if isinstance(c, A) else 3), lambda: A.register(C)
+
+
+def registered_for_a_pattern():
+    class A(abc.ABC):  # noqa: B024
+        pass
+
+    class C:
+        pass
+
+    c = C()
+
+    def f(x):
+        match c:
+            case A():
+                return x * 2
+        return x * 3
+
+    return f, lambda: A.register(C)
+
+
 SEEN = [
+    parsed, section, text_of_a_template, first_day, level, level_above, level_of_an_adapter, equal_namespaces,
+    equal_options, namespace_in_a_list, arguments_of_an_exception, registered, registered_for_a_pattern,
     call_of_a_module,
     event, queued, c_number, weak_values, method_of_a_list, attribute_of_a_partial, partial_method, order, default,
     array_of_objects, dtype_of_an_array, attribute_of_an_array, typecode, keys_of_a_proxy, shown_keys, of_a_class,
@@ -306,6 +404,24 @@ def test_is_refused(f):
     assert REFUSED[f] in str(seen[0].message)
     assert compiled.counters.replayed == 0
     assert str(found) == str(expected)
+
+
+def test_loggers_and_namespaces_that_count_do_not_hinder():
+    """What a logger notes for itself, and attributes that code does not name, are no difference."""
+    log = logging.getLogger("tapegrad.tests.notes")
+    state = types.SimpleNamespace(scale=2.0, calls=0)
+
+    @torch.compile(fullgraph=True)
+    def f(x):
+        if log.isEnabledFor(logging.DEBUG) or state.scale == 0.0:
+            return x
+        return x * state.scale
+
+    for _ in range(6):
+        assert f(torch.ones(2)).tolist() == [2.0, 2.0]
+        state.calls += 1
+        logging.getLogger(f"tapegrad.tests.notes.{state.calls}").setLevel(logging.DEBUG)
+    assert f.counters.replayed == 4
 
 
 def test_code_that_only_names_a_thread_of_its_own_is_not_refused():

@@ -10,14 +10,16 @@ import types
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["COMPARES", "HANDLES", "CodeNames", "module_named", "names_in", "unused_by"]
+__all__ = ["COMPARES", "EQUATES", "HANDLES", "CodeNames", "module_named", "names_in", "unused_by"]
 
 
 SEES_ALL = frozenset(("locals", "vars", "dir", "eval", "exec", "super", "_getframe", "currentframe", "stack"))
 ANY_OPTION = "param_groups[]"  # stands for options of an optimizer by names that code does not show
 HANDLES = "except"  # stands for code that goes on, or ends otherwise, after an error
 COMPARES = "is"  # stands for comparisons of which object something is
+EQUATES = "=="  # stands for comparisons of values none of which is a constant
 FORMATS = ("format", "format_map")
+EQUAL = re.compile("[=!]=")  # in what `dis` says of a comparison
 WORD = re.compile(r"[^\W\d]\w*")
 
 
@@ -58,6 +60,8 @@ def names_in(code: types.CodeType) -> CodeNames:
             names.add("__match_args__")
         elif instruction.opname == "CONTAINS_OP" or (instruction.opname == "IS_OP" and before != "LOAD_CONST"):
             names.add(COMPARES)
+        elif instruction.opname == "COMPARE_OP" and EQUAL.search(instruction.argval) and before != "LOAD_CONST":
+            names.add(EQUATES)
         if instruction.opcode in dis.hasname and not is_call(instruction) and not is_variable(instruction):
             read.add(instruction.argval)
         if instruction.argval in FORMATS and instruction.opcode in dis.hasname and before != "LOAD_CONST":

@@ -7,10 +7,11 @@ import functools
 import gc
 import random
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["CACHED", "CONTAINERS", "entries_by_identity", "held_by_cache", "members_of", "state_of"]
+__all__ = ["CACHED", "CONTAINERS", "entries_by_identity", "held_by_cache", "members_of", "referent", "state_of"]
 
 CACHED = type(functools.cache(id))
 
@@ -53,3 +54,8 @@ def held_by_cache(function: Any) -> list[Any]:
     The dict of a cache with a limit has links, which are used again for other entries: then `misses` has grown.
     """
     return [x for x in gc.get_referents(function) if x is not function.__dict__]
+
+
+def referent(r: weakref.ref[Any]) -> Any:
+    """What a reference leads to: of a method (`WeakMethod`, which makes another one at each call) its object."""
+    return weakref.ref.__call__(r)

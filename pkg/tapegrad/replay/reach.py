@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import contextvars
 import functools
@@ -19,11 +20,12 @@ from ..utils.hooks import RemovableHandle
 from . import _look
 from ._guards import HOME, Names, View
 from .code_names import HANDLES, module_named, names_in
-from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, state_of
+from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, referent, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
 from .libraries import HEAP_TYPE, LIBRARY, builtin, library_below, library_module, of_library, of_library_type
 from .named import Named
+from .standard import CHECKS, COMPARING, STATEFUL, is_abstract, is_namespace, kept_by
 
 __all__ = ["Reach", "shown"]
 
@@ -39,8 +41,6 @@ DYNAMIC_FUNCTIONS = (getattr, hasattr, setattr, delattr, vars)
 COMPUTED = frozenset(("globals", "eval", "exec"))
 CONSTRUCTORS = frozenset(("__init__", "__new__", "__post_init__"))
 CONSTRUCTING = frozenset(("type", "__class__", "replace", "_replace", "_make"))  # names by which objects are copied
-# Modules of the standard library whose objects have state that their own code reads and changes.
-STATEFUL = ("threading", "queue", "multiprocessing", "weakref", "_weakrefset")
 SLOTS = (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 SHOWN_DICTS: tuple[type, ...] = (types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()))
 
@@ -71,6 +71,7 @@ class Reach:
         self._named: list[Named] = []
         self._bare: list[tuple[types.FunctionType, str]] = []
         self._weak: list[tuple[weakref.ref[Any], str]] = []
+        self._namespaces: list[tuple[Any, str]] = []
         self._seen: set[int] = set()
         self._pending: list[tuple[Any, str]] = []
 
@@ -88,6 +89,10 @@ class Reach:
             if self._constructors and not self.names.isdisjoint(CONSTRUCTING):
                 self._pending += self._constructors
                 self._constructors.clear()
+            if len(self._namespaces) > 1 and not self.names.isdisjoint(COMPARING):
+                for o, name in self._namespaces:
+                    self._pending += self._whole(vars(o), name)
+                self._namespaces.clear()
             for named in self._named:
                 self._pending += named.look(self.names, self._read, self._everything, self._stored)
 
@@ -110,6 +115,8 @@ class Reach:
             if not self.names.isdisjoint(("setattr", "delattr")) and issubclass(type(named.owner), type):
                 self.contents.append((named.path, functools.partial(entries_by_identity, named.owner)))
         self._named.clear()
+        if not self.names.isdisjoint(CHECKS) and any(map(is_abstract, self.objects)):
+            self.contents.append(("an abstract class", abc.get_cache_token))
         own = {n for n in self._stored | (self._strings if self._everything else set()) if not hasattr(Tensor, n)}
         bare = [t for t, _ in self.tensors.values() if not _look.attributes_of(t)]
         if own and bare:  # tensors that have no attributes yet
@@ -241,6 +248,11 @@ class Reach:
         if not isinstance(inner, dict):
             inner = None
         kind = type(o)
+        for view in kept_by(o):
+            self._keep(view, name)
+            self._pending += [(v, name) for v in view.values()]
+        if is_namespace(kind):
+            self._namespaces.append((o, name))
         if builtin(kind) or kind is RemovableHandle:  # whose references lead to hooks, which are looked at elsewhere
             return []
         home = (kind.__module__ or "").partition(".")[0]
@@ -380,11 +392,6 @@ class Reach:
     def _keep(self, container: Any, name: str) -> None:
         self.containers.append(container)
         self.paths.append(name)
-
-
-def referent(r: weakref.ref[Any]) -> Any:
-    """What a reference leads to: of a method (`WeakMethod`, which makes another one at each call) its object."""
-    return weakref.ref.__call__(r)
 
 
 def shown(key: Any) -> str:
