@@ -248,6 +248,14 @@ def equal_options():
     return use(lambda: 2 if a != b else 3), lambda: b.k.append(2)
 
 
+def namespace_found_later():
+    class Holder:
+        c = types.SimpleNamespace(k=1)
+
+    a, b, o = types.SimpleNamespace(k=1), types.SimpleNamespace(k=1), Holder()
+    return use(lambda: 2 if a == b and o.c == a else 3), lambda: setattr(Holder.c, "k", 2)
+
+
 def namespace_in_a_list():
     a, held = types.SimpleNamespace(k=1), [types.SimpleNamespace(k=1)]
     return use(lambda: 2 if a in held else 3), lambda: setattr(a, "k", 2)
@@ -289,7 +297,8 @@ def registered_for_a_pattern():
 
 SEEN = [
     parsed, section, text_of_a_template, first_day, level, level_above, level_of_an_adapter, equal_namespaces,
-    equal_options, namespace_in_a_list, arguments_of_an_exception, registered, registered_for_a_pattern,
+    equal_options, namespace_found_later, namespace_in_a_list, arguments_of_an_exception, registered,
+    registered_for_a_pattern,
     call_of_a_module,
     event, queued, c_number, weak_values, method_of_a_list, attribute_of_a_partial, partial_method, order, default,
     array_of_objects, dtype_of_an_array, attribute_of_an_array, typecode, keys_of_a_proxy, shown_keys, of_a_class,

@@ -72,6 +72,7 @@ class Reach:
         self._bare: list[tuple[types.FunctionType, str]] = []
         self._weak: list[tuple[weakref.ref[Any], str]] = []
         self._namespaces: list[tuple[Any, str]] = []
+        self._compared = 0  # so many of them are taken whole
         self._seen: set[int] = set()
         self._pending: list[tuple[Any, str]] = []
 
@@ -90,9 +91,9 @@ class Reach:
                 self._pending += self._constructors
                 self._constructors.clear()
             if len(self._namespaces) > 1 and not self.names.isdisjoint(COMPARING):
-                for o, name in self._namespaces:
+                for o, name in self._namespaces[self._compared :]:
                     self._pending += self._whole(vars(o), name)
-                self._namespaces.clear()
+                self._compared = len(self._namespaces)
             for named in self._named:
                 self._pending += named.look(self.names, self._read, self._everything, self._stored)
 
