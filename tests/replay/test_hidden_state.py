@@ -13,6 +13,7 @@ import configparser
 import ctypes
 import functools
 import logging
+import operator
 import queue
 import random
 import string
@@ -266,24 +267,29 @@ def arguments_of_an_exception():
     return use(lambda: e.args[0]), lambda: setattr(e, "args", (3.0,))
 
 
-def registered():
+def contained_by_a_function():
+    a, held = types.SimpleNamespace(k=1), [types.SimpleNamespace(k=1)]
+    return use(lambda: 2 if operator.contains(held, a) else 3), lambda: setattr(a, "k", 2)
+
+
+def an_abstract_class():
     class A(abc.ABC):  # noqa: B024
         pass
 
     class C:
         pass
 
+    return A, C
+
+
+def registered():
+    A, C = an_abstract_class()
     c = C()
     return use(lambda: 2 if isinstance(c, A) else 3), lambda: A.register(C)
 
 
 def registered_for_a_pattern():
-    class A(abc.ABC):  # noqa: B024
-        pass
-
-    class C:
-        pass
-
+    A, C = an_abstract_class()
     c = C()
 
     def f(x):
@@ -297,9 +303,8 @@ def registered_for_a_pattern():
 
 SEEN = [
     parsed, section, text_of_a_template, first_day, level, level_above, level_of_an_adapter, equal_namespaces,
-    equal_options, namespace_found_later, namespace_in_a_list, arguments_of_an_exception, registered,
-    registered_for_a_pattern,
-    call_of_a_module,
+    equal_options, namespace_found_later, namespace_in_a_list, contained_by_a_function, arguments_of_an_exception,
+    registered, registered_for_a_pattern, call_of_a_module,
     event, queued, c_number, weak_values, method_of_a_list, attribute_of_a_partial, partial_method, order, default,
     array_of_objects, dtype_of_an_array, attribute_of_an_array, typecode, keys_of_a_proxy, shown_keys, of_a_class,
     of_a_function, of_a_module, by_another_name, matched, formatted, operator_that_is_an_object,

@@ -25,7 +25,7 @@ from .effects import PLAIN
 from .hidden import hidden_in
 from .libraries import HEAP_TYPE, LIBRARY, builtin, library_below, library_module, of_library, of_library_type
 from .named import Named
-from .standard import CHECKS, COMPARING, STATEFUL, is_abstract, is_namespace, kept_by
+from .standard import CHECKS, EQUATING, STATEFUL, is_abstract, is_namespace, kept_by
 
 __all__ = ["Reach", "shown"]
 
@@ -90,7 +90,7 @@ class Reach:
             if self._constructors and not self.names.isdisjoint(CONSTRUCTING):
                 self._pending += self._constructors
                 self._constructors.clear()
-            if len(self._namespaces) > 1 and not self.names.isdisjoint(COMPARING):
+            if len(self._namespaces) > 1 and not self.names.isdisjoint(EQUATING):
                 for o, name in self._namespaces[self._compared :]:
                     self._pending += self._whole(vars(o), name)
                 self._compared = len(self._namespaces)

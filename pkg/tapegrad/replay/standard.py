@@ -12,13 +12,14 @@ from ._guards import View
 from .code_names import COMPARES, EQUATES
 from .libraries import of_library_type
 
-__all__ = ["CHECKS", "COMPARING", "STATEFUL", "is_abstract", "is_namespace", "kept_by"]
+__all__ = ["CHECKS", "EQUATING", "STATEFUL", "is_abstract", "is_namespace", "kept_by"]
 
 # Packages whose objects have state that their own code reads and changes.
 STATEFUL = (
     "threading", "queue", "multiprocessing", "weakref", "_weakrefset", "configparser", "string", "calendar",
 )  # fmt: skip
-COMPARING = frozenset((EQUATES, COMPARES, "eq", "ne", "index", "count"))  # by which code compares namespaces
+# By which code compares namespaces; `in`, `index` and `count` do it too.
+EQUATING = frozenset((EQUATES, COMPARES, "eq", "ne", "contains", "index", "count"))
 CHECKS = frozenset(("isinstance", "issubclass", "__match_args__"))  # by which code asks abstract classes
 
 
