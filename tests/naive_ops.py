@@ -126,6 +126,7 @@ def _log_softmax(x: Array, dim: int) -> Array:
 REFERENCES: dict[str, Callable[..., Any]] = {
     "cat": _cat,
     "take_rows": lambda x, index: naive.f64(x)[index],
+    "index_select": lambda x, index, dim: np.take(naive.f64(x), np.atleast_1d(index), dim),
     "put_rows": _put_rows,
     "flat_index": _flat_index,
     "gather": _gather,
@@ -153,6 +154,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "all": lambda x, **options: _over(np.all)(x != 0, **options),
     "amax": _over(np.max),
     "amin": _over(np.min),
+    "linalg_vector_norm": _over(lambda x, axis, keepdims: np.sqrt(np.sum(naive.f64(x) ** 2, axis, keepdims=keepdims))),
     "max_dim": _with_place(np.max, np.argmax),
     "min_dim": _with_place(np.min, np.argmin),
     "argmax": _place(np.argmax),

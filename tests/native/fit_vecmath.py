@@ -156,6 +156,8 @@ TABLE: dict[str, tuple] = {
     "erf_far32": (lambda x: -mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), "0.89", "4.0", 7, 24),
     "erf_near64": (ERF_RATIO, ERF_WEIGHT, 0, "1.0001", 12, 53),
     "erf_far64": (lambda x: -mp.log(mp.erfc(x)), lambda x: mp.erfc(x) / mp.erf(x), "1.0", "6.0", 17, 53),
+    # the same over all of it, where an absolute error is enough
+    "erfc_absolute32": (lambda x: -mp.log(mp.erfc(x)), lambda x: mp.erfc(x), 0, "4.0", 8, 24),
     # pow: log2(1 + f) = f q(f); 2^r = 1 + r q(r); atanh(s) = s (1 + z (1 / 3 + z q(z))), z = s^2
     "pow_log2_32": (
         series(lambda f: mp.log1p(f) / LN2 / f, 1 / LN2),

@@ -27,6 +27,7 @@ SPELLING: dict[str, Callable[..., Any]] = {
     "addcmul": lambda torch, x, a, b: torch.addcmul(x, a, b, value=PARAMETER),
     "addcdiv": lambda torch, x, a, b: torch.addcdiv(x, a, b, value=PARAMETER),
     "leaky_relu": lambda torch, x: torch.nn.functional.leaky_relu(x, PARAMETER),
+    "gelu_tanh": lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
     "elu": lambda torch, x: torch.nn.functional.elu(x, PARAMETER),
 }
 

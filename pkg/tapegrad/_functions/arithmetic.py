@@ -301,12 +301,11 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     tensor_argument("clamp", input)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    y = input
-    if min is not None:
-        y = binary(BY_NAME["clamp_min"].id, y, min)
-    if max is not None:
-        y = binary(BY_NAME["clamp_max"].id, y, max)
-    return y
+    if max is None:
+        return binary(BY_NAME["clamp_min"].id, input, min)
+    if min is None:
+        return binary(BY_NAME["clamp_max"].id, input, max)
+    return apply_pointwise(BY_NAME["clamp"].id, (input, min, max))
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -317,9 +316,7 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
         return binary_(BY_NAME["clamp_min"].id, self, min)
     if min is None:
         return binary_(BY_NAME["clamp_max"].id, self, max)
-    raised = binary(BY_NAME["clamp_min"].id, self, min)  # not in place: the second bound may be refused
-    bounded = binary(BY_NAME["clamp_max"].id, raised, max)
-    return _write(self, bounded)
+    return apply_pointwise(BY_NAME["clamp"].id, (self, min, max), self)
 
 
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:

@@ -83,9 +83,9 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
         raise RuntimeError(
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {type_(input)[6:-6]}"
         )
-    size = FUNCTIONS["abs"](input)
     if p == 2:
-        return FUNCTIONS["sqrt"](reduction.sum(input * input, dim, keepdim))
+        return reduction.norm2(input, dim, keepdim)
+    size = FUNCTIONS["abs"](input)
     if p == 1:
         return reduction.sum(size, dim, keepdim)
     if p == 0:

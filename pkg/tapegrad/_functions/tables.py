@@ -185,5 +185,6 @@ def attach_symbols() -> None:
     symbols.rint.tensor_function = FUNCTIONS["round"]
     symbols.fabs.tensor_function = FUNCTIONS["abs"]
     symbols.pow.tensor_function = arithmetic.pow
+    symbols.normal_cdf.tensor_function = lambda x: 0.5 * (1.0 + FUNCTIONS["erf"](x * 0.7071067811865476))
     symbols.where.tensor_function = lambda c, a, b: apply_pointwise(BY_NAME["where"].id, (c, a, b))
     symbols.fma.tensor_function = lambda a, b, c: a * b + c

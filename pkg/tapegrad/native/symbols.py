@@ -64,6 +64,7 @@ sin = Symbol("sin", np.sin)
 cos = Symbol("cos", np.cos)
 tan = Symbol("tan", np.tan)
 erf = Symbol("erf", _erf)
+normal_cdf = Symbol("normal_cdf", lambda x: 0.5 * (1.0 + _erf(x / np.sqrt(2.0))))  # to an absolute error
 pow = Symbol("pow", np.power)
 sqrt = Symbol("sqrt", np.sqrt)
 floor = Symbol("floor", np.floor)

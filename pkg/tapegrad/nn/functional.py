@@ -5,7 +5,6 @@ Losses live in `_losses.py` and are re-exported here.
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -103,8 +102,7 @@ def gelu(input: api.Tensor, approximate: str = "none") -> api.Tensor:
     if approximate == "none":
         return api.gelu(input)
     if approximate == "tanh":
-        inner = math.sqrt(2.0 / math.pi) * (input + 0.044715 * input * input * input)
-        return input * 0.5 * (1.0 + api.tanh(inner))
+        return api.gelu_tanh(input)
     raise RuntimeError("approximate argument must be either none or tanh.")
 
 

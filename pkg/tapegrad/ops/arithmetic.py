@@ -271,6 +271,29 @@ pointwise(
 )
 
 
+def clamp(x, lo, hi):
+    return minimum(maximum(x, lo), hi)
+
+
+def clamp_x(g, x, lo, hi, _y):
+    return where((x >= lo) & (x <= hi), g, 0.0)
+
+
+def clamp_lo(g, x, lo, hi, _y):
+    return where((x < lo) & (lo < hi), g, 0.0)
+
+
+def clamp_hi(g, x, lo, hi, _y):
+    return where((x > hi) | (hi < lo), g, 0.0)
+
+
+pointwise(
+    "clamp", clamp, (clamp_x, clamp_lo, clamp_hi), dtypes=NUMBERS, reference=np.clip, method=False,
+    doc="Raised to at least `min`, then lowered to at most `max`; gradient 1 at the bounds.",
+    bounds=True,
+)
+
+
 def lerp(a, b, w):
     # From the nearer end, as PyTorch: exact at both.
     return where(fabs(w) < 0.5, a + w * (b - a), b - (b - a) * (1.0 - w))

@@ -10,7 +10,22 @@ import math
 
 import numpy as np
 
-from ..native.symbols import cos, erf, exp, expm1, log, log1p, log2, log10, sigmoid, sin, tan, tanh, where
+from ..native.symbols import (
+    cos,
+    erf,
+    exp,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    normal_cdf,
+    sigmoid,
+    sin,
+    tan,
+    tanh,
+    where,
+)  # fmt: skip
 from .registry import NUMBERS, pointwise
 
 
@@ -221,16 +236,32 @@ pointwise("silu", silu, (silu_x,), method=False, reference=lambda x: x / (1 + np
 
 
 def gelu(x):
-    return x * 0.5 * (1.0 + erf(x * 0.7071067811865476))
+    return x * normal_cdf(x)
 
 
 def gelu_x(g, x, _y):
-    return g * (0.5 * (1.0 + erf(x * 0.7071067811865476)) + x * (0.3989422804014327 * exp(-0.5 * (x * x))))
+    return g * (normal_cdf(x) + x * (0.3989422804014327 * exp(-0.5 * (x * x))))
 
 
 pointwise(
     "gelu", gelu, (gelu_x,), method=False, reference=lambda x: 0.5 * x * (1 + _erf_reference(x / np.sqrt(2))),
     doc="`x * Phi(x)`, Phi the normal distribution.",
+)
+
+
+def gelu_tanh(x):
+    return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+
+
+def gelu_tanh_x(g, x, _y):
+    s = sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+    return g * (s + x * s * (1.0 - s) * (1.5957691216057308 + 0.21406444881780073 * x * x))
+
+
+pointwise(
+    "gelu_tanh", gelu_tanh, (gelu_tanh_x,), method=False,
+    reference=lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    doc="`gelu` with its distribution approximated by tanh: by the sigmoid of twice the argument, which is the same.",
 )
 
 

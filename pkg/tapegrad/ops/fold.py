@@ -1,7 +1,7 @@
 """How kernels add up (or take the largest of, or multiply) many numbers: in vectors, in a fixed order.
 
-A run of n numbers is read as rows of 16 or 64 lanes and folded lane by lane, four rows to a step;
-then the lanes are folded pairwise and the rest is taken one by one. The order depends on n alone.
+A run of n numbers is read as rows of 16 or 64 lanes and folded lane by lane, four rows to a step, a last row
+that is shorter too; then the lanes are folded pairwise. The order depends on n alone.
 Everything here is compiled into the kernels that call it; `combine` and `load` are plain functions.
 """
 
@@ -78,6 +78,9 @@ def fold_row(combine, load, shift, x, start, n, lanes):
     width = 16 if n < 256 else LANES
     rows = n // width
     fold_columns(combine, load, shift, lanes, x, start, rows, width, width)
+    rest = start + rows * width
+    for j in range(n - rows * width):
+        lanes[j] = combine(lanes[j], load(x[rest + j], shift))
     if width == LANES:
         for j in range(16):
             lanes[j] = combine(combine(lanes[j], lanes[j + 16]), combine(lanes[j + 32], lanes[j + 48]))
@@ -85,10 +88,7 @@ def fold_row(combine, load, shift, x, start, n, lanes):
     b = combine(combine(lanes[1], lanes[9]), combine(lanes[5], lanes[13]))
     c = combine(combine(lanes[2], lanes[10]), combine(lanes[6], lanes[14]))
     d = combine(combine(lanes[3], lanes[11]), combine(lanes[7], lanes[15]))
-    s = combine(combine(a, b), combine(c, d))
-    for j in range(rows * width, n):
-        s = combine(s, load(x[start + j], shift))
-    return s
+    return combine(combine(a, b), combine(c, d))
 
 
 def plan_items(f, items, grain, scratch, phases):

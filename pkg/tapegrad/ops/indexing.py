@@ -37,13 +37,8 @@ _FLOATS = (float32, float64)
 _NUMBERS = (float32, float64, int64, int32, uint8)
 
 
-SELECTED = 255  # in the place of a dimension: index_select, whose error names none
-
-
 def _out_of_bounds(index: int, packed: int) -> Exception:
     size, dim = packed & ((1 << 48) - 1), packed >> 48
-    if dim == SELECTED:
-        return IndexError("index out of range in self")
     return IndexError(f"index {index} is out of bounds for dimension {dim} with size {size}")
 
 
@@ -150,6 +145,41 @@ _flat_index = structured(
     errors=_ERRORS,
     doc="Row-major numbers of positions given by one int64 tensor per dimension, all of one shape.",
     samples=SAMPLES["flat_index"],
+)
+
+
+# ---- slices along a dimension -------------------------------------------------------------------
+
+
+def select_rule(x: Any, index: Any, dim: int) -> Plan:
+    dim = normal_dim(dim, x.ndim)
+    if index.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    if index.dtype is not int64:
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    outer, inner, k = numel(x.shape[:dim]), numel(x.shape[dim + 1 :]), numel(index.shape)
+    shape = (*x.shape[:dim], k, *x.shape[dim + 1 :])
+    return Plan(shape, x.dtype, words=(outer, x.shape[dim], inner, k, dim))
+
+
+def _select_dx(c: Any, g: Any) -> Any:
+    outer, n, inner, k, _ = c.words
+    full = c.index.reshape(1, k, 1).expand(outer, k, inner)
+    return g.new_zeros((outer, n, inner)).scatter_add(1, full, g.reshape(outer, k, inner)).reshape(c.input_shape)
+
+
+_select = structured(
+    "index_select",
+    inputs=("x", "index"),
+    rule=select_rule,
+    forward=kernels.select_kernel,
+    backward={"x": (kernels.select_dx_kernel, ("index",))},
+    derivative={"x": _select_dx},
+    dtypes=DTYPES,
+    contiguous=True,
+    errors={kernels.OUT_OF_BOUNDS: lambda *_: IndexError("index out of range in self")},
+    doc="The slices of x along `dim` that a 1-D int64 index names.",
+    samples=SAMPLES["index_select"],
 )
 
 
@@ -313,18 +343,11 @@ def index_select(x: Any, dim: int, index: Any) -> Any:
         if not hasattr(value, "numel"):
             where = f"argument '{name}' (position {1 + 2 * position})"
             raise TypeError(f"index_select(): {where} must be Tensor, not {type(value).__name__}")
-    dim = normal_dim(dim, x.ndim)
-    if index.ndim > 1:
-        raise IndexError("index_select(): Index is supposed to be a vector")
-    if index.dtype not in (int64, int32):
-        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
-    index = index.to(int64)
-    index = index.masked_fill(index < 0, 2**62)  # they do not count from the end here
+    if index.dtype is int32:
+        index = index.to(int64)
     if x.ndim == 0:
-        return take_rows(x.reshape(1), index.reshape(1), dim=SELECTED).reshape(())
-    y = take_rows(_as_rows(x, (dim,)), index.reshape(index.numel()), dim=SELECTED)
-    order = _result_order((dim,), 1, x.ndim)
-    return y if order == tuple(range(len(order))) else y.permute(*order)
+        return _select(x.reshape(1), index.reshape(1), normal_dim(dim, 0)).reshape(())
+    return _select(x, index, dim)
 
 
 def _front(ndim: int, dims: Sequence[int]) -> tuple[int, ...]:

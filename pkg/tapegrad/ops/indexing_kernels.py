@@ -186,6 +186,78 @@ def put_rows_dv_kernel(f, lo, hi):
     return 0
 
 
+# ---- slices along a dimension: x is (outer, n, inner), index holds k places, the result is (outer, k, inner) --
+# words: outer, n, inner, k. Places do not count from the end.
+
+
+def select_kernel(f, lo, hi):
+    w = pointer(f[FRAME_EXT], int64)
+    outer, n, inner, k = w[0], w[1], w[2], w[3]
+    if lo == -1:
+        return plan_items(f, outer * k if inner > 0 else 0, max(1, GRAIN // max(1, inner)), 0, 1)
+    x = pointer(f[FRAME_IN], T)
+    index = pointer(f[FRAME_IN + 1], int64)
+    y = pointer(f[FRAME_OUT], T)
+    item = lo
+    while item < hi:
+        line = item // k
+        first = item - line * k
+        last = min(k, first + hi - item)
+        outside = 0
+        for j in range(first, last):
+            outside |= int64(index[j] < 0) | int64(index[j] >= n)
+        if outside != 0:
+            return fail(f, 0, n, 0)
+        p = line * n
+        q = line * k
+        if inner == 1:
+            for j in range(first, last):
+                y[q + j] = x[p + index[j]]
+        else:
+            for j in range(first, last):
+                a = (p + index[j]) * inner
+                b = (q + j) * inner
+                for c in range(inner):
+                    y[b + c] = x[a + c]
+        item += last - first
+    return 0
+
+
+def select_dx_kernel(f, lo, hi):
+    """Slices of g added in the order of the index: an item is a stretch of columns of one outer line."""
+    w = pointer(f[FRAME_EXT], int64)
+    outer, n, inner, k = w[0], w[1], w[2], w[3]
+    width = min(inner, COLUMNS)
+    if lo == -1:
+        items = outer * chunks_of(inner, COLUMNS) if n > 0 else 0
+        return plan_items(f, items, max(1, GRAIN // max(1, (n + k) * width)), 0, 1)
+    g = pointer(f[FRAME_OUT], T)
+    index = pointer(f[FRAME_IN], int64)
+    gx = pointer(f[FRAME_GX], T)
+    across = chunks_of(inner, COLUMNS)
+    for item in range(lo, hi):
+        line = item // across
+        left = item % across * COLUMNS
+        right = min(inner, left + COLUMNS)
+        p = line * n * inner
+        q = line * k * inner
+        if f[FRAME_ACC] == 0:
+            for r in range(n):
+                for c in range(left, right):
+                    gx[p + r * inner + c] = T(0)
+        if inner == 1:
+            for j in range(k):
+                a = p + index[j]
+                gx[a] = gx[a] + g[q + j]
+        else:
+            for j in range(k):
+                a = p + index[j] * inner
+                b = q + j * inner
+                for c in range(left, right):
+                    gx[a + c] = gx[a + c] + g[b + c]
+    return 0
+
+
 # ---- gather and scatter_add along a dimension ---------------------------------------------------
 # words: ndim, dim, strides of x (contiguous), sizes of the index, then the two strides of src
 

@@ -141,6 +141,11 @@ def flat_3(f, lo, hi):
         u = c[0]
         for i in range(lo, hi):
             y[i] = TO(formula(a[i], b[i], u, p))
+    elif sa == 1 and sb == 0 and sc == 0:
+        v = b[0]
+        u = c[0]
+        for i in range(lo, hi):
+            y[i] = TO(formula(a[i], v, u, p))
     else:
         for i in range(lo, hi):
             y[i] = TO(formula(a[i * sa], b[i * sb], c[i * sc], p))

@@ -16,6 +16,7 @@ from typing import Any
 from .._layout import MAX_DIMS
 from ..dtypes import DTYPES, bool_, float32, float64, int32, int64, uint8
 from . import reduction_kernels as kernels
+from . import reduction_norms as norms
 from . import reduction_places as places
 from .registry import Given, Plan, structured
 from .shapes import normal_dim, normal_dims, numel
@@ -33,6 +34,7 @@ __all__ = [
     "mean",
     "min_all",
     "min_dim",
+    "norm2",
     "prod",
     "std",
     "sum",
@@ -133,6 +135,11 @@ def _extreme_dx(c: Any, g: Any) -> Any:
     dims = _dims_and_shape(c)[0]
     count = equal.sum(dims, True) if dims else equal
     return _restored(c, g) / count * equal
+
+
+def _norm2_dx(c: Any, g: Any) -> Any:
+    y = _restored(c, c.y)
+    return c.x * (_restored(c, g) / y).masked_fill(y == 0, 0.0)
 
 
 def _place_dx(c: Any, g: Any) -> Any:
@@ -239,6 +246,16 @@ _amin = _declare(
     kernels.extreme_dx_kernel,
     ("x", "y"),
     _extreme_dx,
+)
+_norm2 = _declare(
+    "linalg_vector_norm",
+    _to_same,
+    norms.norm2_kernel,
+    _FLOATS,
+    "Euclidean norm over neighbouring dimensions; its gradient is 0 where it is 0.",
+    norms.norm2_dx_kernel,
+    ("x", "y"),
+    _norm2_dx,
 )
 _max_dim = _declare(
     "max_dim",
@@ -450,6 +467,11 @@ def argmin(x: Any, dim: int | None = None, keepdim: bool = False) -> Any:
     tensor(1)
     """
     return _place(_argmin, "argmin", x, dim, keepdim)
+
+
+def norm2(x: Any, dim: Dims = None, keepdim: bool = False) -> Any:
+    """Square root of the sum of squares over `dim` (a number, several, or None for all)."""
+    return _reduce(_norm2, x, normal_dims(dim, x.ndim), keepdim)
 
 
 def logsumexp(x: Any, dim: Dims, keepdim: bool = False) -> Any:

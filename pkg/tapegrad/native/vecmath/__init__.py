@@ -37,5 +37,6 @@ IMPLEMENTATIONS: dict[str, dict[str, Formula]] = {
     "cos": {"float32": t.cos_f32, "float64": t.cos_f64},
     "tan": {"float32": t.tan_f32, "float64": t.tan_f64},
     "erf": {"float32": error_function.erf_f32, "float64": error_function.erf_f64},
+    "normal_cdf": {"float32": error_function.normal_cdf_f32, "float64": error_function.normal_cdf_f64},
     "pow": {"float32": power.pow_f32, "float64": power.pow_f64},
 }

@@ -92,6 +92,16 @@ def exp_f32(x):
     return p * power_of_two_f32(half) * power_of_two_f32(int32(n - half))
 
 
+def exp_low_f32(x):
+    """e^x within 1.2 ulp for -87 <= x <= 88, or NaN: one factor 2^k is enough there."""
+    t = fma(x, LOG2E_F, ROUND_F)
+    k = t - ROUND_F
+    r = fma(-k, LN2_LO_F, fma(-k, LN2_HI_F, x))
+    q = fma(fma(fma(fma(E4, r, E3), r, E2), r, E1), r, E0)
+    p = fma(r * r, q, r) + ONE_F
+    return p * power_of_two_f32(int32(bitcast(t, int32) - ROUND_BITS_F))
+
+
 def exp_f64(x):
     """e^x within 1.1 ulp over all of float64."""
     x = where(x > EXP_MAX, EXP_MAX, x)
@@ -179,14 +189,12 @@ def tanh_f64(x):
 def sigmoid_f32(x):
     """1 / (1 + e^-x) within 2 ulp, from e^-|x| so that the far left keeps its denormals.
 
-    What the sum 1 + e loses is made good after the division, as in tanh.
+    Most of what the sum 1 + e loses is made good after the division.
     """
     e = exp_f32(-fabs(x))
-    top = where(x < ZERO_F, e, ONE_F)
     d = ONE_F + e
-    inverse = ONE_F / d
-    y = top * inverse
-    return fma(fma(-y, (ONE_F - d) + e, fma(-y, d, top)), inverse, y)
+    y = where(x < ZERO_F, e, ONE_F) / d
+    return fma(-y, (ONE_F - d) + e, y)
 
 
 def sigmoid_f64(x):

@@ -15,7 +15,7 @@ __all__ = ["clip_grad_norm_", "clip_grad_value_", "get_total_norm"]
 
 def _norm(tensor: api.Tensor, p: float) -> api.Tensor:
     if p == 2.0:
-        return (tensor * tensor).sum().sqrt()
+        return tensor.norm()
     size = tensor.abs()
     if p == math.inf:
         return size.max()
