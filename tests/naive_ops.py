@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,6 +95,20 @@ def _with_place(value: Callable[..., Array], place: Callable[..., Array]) -> Cal
     return lambda x, **options: (_over(value)(x, **options), _place(place)(x, **options))
 
 
+def _spread(function: Callable[..., Array], x: Array, correction: float, **options: Any) -> Array:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # degrees of freedom
+        return _over(lambda x, axis, keepdims: function(x, axis, keepdims=keepdims, ddof=correction))(x, **options)
+
+
+def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
+    if x.size == 0:
+        return np.log(np.sum(x, axis, keepdims=keepdims))
+    top = np.max(naive.f64(x), axis, keepdims=True)
+    y = np.log(np.sum(np.exp(x - top), axis, keepdims=keepdims))
+    return y + (top if keepdims else top.reshape(y.shape))
+
+
 def _linspace(start: float, end: float, steps: int) -> Array:
     return np.array([start + (end - start) * i / (steps - 1) if steps > 1 else start for i in range(steps)])
 
@@ -155,6 +170,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "amax": _over(np.max),
     "amin": _over(np.min),
     "linalg_vector_norm": _over(lambda x, axis, keepdims: np.sqrt(np.sum(naive.f64(x) ** 2, axis, keepdims=keepdims))),
+    "var": lambda x, correction=1.0, **options: _spread(np.var, x, correction, **options),
+    "std": lambda x, correction=1.0, **options: _spread(np.std, x, correction, **options),
+    "logsumexp": _over(_log_sum_exp),
     "max_dim": _with_place(np.max, np.argmax),
     "min_dim": _with_place(np.min, np.argmin),
     "argmax": _place(np.argmax),

@@ -189,7 +189,7 @@ def forward(op: Any, *inputs: Any, scattered: bool = False, **options: Any) -> D
     else:
         frame[layout.FRAME_IN : layout.FRAME_IN + len(kept)] = addresses[: len(kept)]
     words = _words(plan.words)
-    params = np.array(plan.params or [0], dtype=np.int64 if not plan.dtype.is_floating_point else np.float64)
+    params = np.frombuffer(bytes(plan.params) or bytes(8), np.uint8)
     frame[layout.FRAME_PARAMS] = params.ctypes.data
     frame[layout.FRAME_OUT] = y.ctypes.data
     frame[layout.FRAME_N] = y.size

@@ -17,6 +17,9 @@ _max_all = Shortcut(reduction.max_all, BY_NAME["amax"])
 _min_all = Shortcut(reduction.min_all, BY_NAME["amin"])
 _max_dim = Shortcut(reduction.max_dim, BY_NAME["max_dim"])
 _min_dim = Shortcut(reduction.min_dim, BY_NAME["min_dim"])
+_var = Shortcut(reduction.var, BY_NAME["var"])
+_std = Shortcut(reduction.std, BY_NAME["std"])
+_norm2 = Shortcut(reduction.norm2, BY_NAME["linalg_vector_norm"])
 
 
 class MaxResult(NamedTuple):
@@ -58,18 +61,20 @@ def var(
     input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
 ) -> Tensor:
     """The variance over `dim`; `correction` (1, or 0 with unbiased=False) is taken from the count."""
+    tensor_argument("var", input)
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    return reduction.var(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
+    return _var(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
 
 
 def std(
     input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
 ) -> Tensor:
     """The square root of the variance over `dim`."""
+    tensor_argument("std", input)
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    return reduction.std(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
+    return _std(input, dim, (0 if unbiased is False else 1) if correction is None else correction, keepdim)
 
 
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
@@ -84,7 +89,7 @@ def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> T
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {type_(input)[6:-6]}"
         )
     if p == 2:
-        return reduction.norm2(input, dim, keepdim)
+        return _norm2(input, dim, keepdim)
     size = FUNCTIONS["abs"](input)
     if p == 1:
         return reduction.sum(size, dim, keepdim)

@@ -17,7 +17,7 @@ from .base import FUNCTIONS, METHODS
 
 _NAMES = (
     *("sum", "mean", "prod", "amax", "amin", "argmax", "argmin", "any", "all", "softmax", "log_softmax"),
-    *("matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat"),
+    *("logsumexp", "index_select", "matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat"),
 )
 _OPS = {"matmul": "mm"}  # the op that a function ends in, where that has another name
 

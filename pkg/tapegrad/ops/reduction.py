@@ -10,14 +10,17 @@ permute first where they do not. Sums and products of whole numbers are int64.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 from .._layout import MAX_DIMS
 from ..dtypes import DTYPES, bool_, float32, float64, int32, int64, uint8
 from . import reduction_kernels as kernels
+from . import reduction_logsumexp as exponentials
 from . import reduction_norms as norms
 from . import reduction_places as places
+from . import reduction_variances as variances
 from .registry import Given, Plan, structured
 from .shapes import normal_dim, normal_dims, numel
 
@@ -91,6 +94,13 @@ def _with_places(x: Any, dims: tuple[int, ...], keepdim: bool = False) -> Plan:
     return _plan(x, dims, keepdim, x.dtype, places_too=True)
 
 
+def _spread(x: Any, dims: tuple[int, ...], keepdim: bool = False, correction: float = 1.0) -> Plan:
+    plan = _plan(x, dims, keepdim, x.dtype)
+    divisor = max(0.0, numel([x.shape[d] for d in dims]) - correction)
+    plan.params, plan.aux = struct.pack("<d", divisor), (plan.shape, float64)
+    return plan
+
+
 def _dims_and_shape(c: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The reduced dimensions and the input's shape: from the words, since not every op saves its input."""
     last = 5 + c.words[4]
@@ -140,6 +150,22 @@ def _extreme_dx(c: Any, g: Any) -> Any:
 def _norm2_dx(c: Any, g: Any) -> Any:
     y = _restored(c, c.y)
     return c.x * (_restored(c, g) / y).masked_fill(y == 0, 0.0)
+
+
+def _differences(c: Any) -> tuple[Any, float]:
+    """The differences of x from its mean, with a history, and the divisor of their squares' sum."""
+    return c.x - c.x.mean(_dims_and_shape(c)[0] or None, True), struct.unpack("<d", c.params)[0]
+
+
+def _var_dx(c: Any, g: Any) -> Any:
+    d, divisor = _differences(c)
+    return _restored(c, g) * d * (2.0 / divisor if divisor else math.inf)
+
+
+def _std_dx(c: Any, g: Any) -> Any:
+    d, divisor = _differences(c)
+    y = _restored(c, c.y)
+    return (_restored(c, g) / (y * divisor)).masked_fill(y == 0, 0.0) * d
 
 
 def _place_dx(c: Any, g: Any) -> Any:
@@ -257,6 +283,39 @@ _norm2 = _declare(
     ("x", "y"),
     _norm2_dx,
 )
+_logsumexp = _declare(
+    "logsumexp",
+    _to_same,
+    exponentials.logsumexp_kernel,
+    _FLOATS,
+    "Logarithm of the sum of exponentials over neighbouring dimensions.",
+    exponentials.logsumexp_dx_kernel,
+    ("x", "y"),
+    lambda c, g: _restored(c, g) * (c.x - _restored(c, c.y)).exp(),
+)
+_SPREAD_SAMPLES = [((5, 4), {"dims": (0,), "correction": 0.0}), ((70000,), {"dims": (0,), "correction": 1.0})]
+_var = _declare(
+    "var",
+    _spread,
+    variances.var_kernel,
+    _FLOATS,
+    "Variance over neighbouring dimensions: squares of differences over n - correction.",
+    variances.var_dx_kernel,
+    ("x", "aux"),
+    _var_dx,
+    samples=_SPREAD_SAMPLES,
+)
+_std = _declare(
+    "std",
+    _spread,
+    variances.std_kernel,
+    _FLOATS,
+    "Square root of the variance over neighbouring dimensions; its gradient is 0 where it is 0.",
+    variances.std_dx_kernel,
+    ("x", "y", "aux"),
+    _std_dx,
+    samples=_SPREAD_SAMPLES,
+)
 _max_dim = _declare(
     "max_dim",
     _with_places,
@@ -293,11 +352,11 @@ _argmin = _declare(
 _ALL_DIMS = tuple(tuple(range(ndim)) for ndim in range(MAX_DIMS + 1))
 
 
-def _reduce(op: Any, x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+def _reduce(op: Any, x: Any, dims: tuple[int, ...], keepdim: bool, *more: Any) -> Any:
     if len(dims) == x.ndim or _span(x.shape, dims) is not None:
-        return op(x, dims, keepdim)
+        return op(x, dims, keepdim, *more)
     kept = tuple(d for d in range(x.ndim) if d not in dims)
-    y = op(x.permute(*kept, *dims), tuple(range(len(kept), x.ndim)), False)
+    y = op(x.permute(*kept, *dims), tuple(range(len(kept), x.ndim)), False, *more)
     return y.reshape(_kept_shape(x.shape, dims, True)) if keepdim else y
 
 
@@ -483,13 +542,7 @@ def logsumexp(x: Any, dim: Dims, keepdim: bool = False) -> Any:
     """
     if not x.dtype.is_floating_point:
         x = x.to(float32)
-    dims = normal_dims(dim, x.ndim)
-    if x.numel() == 0:
-        return sum(x.exp(), dims, keepdim).log()
-    top = amax(x.detach(), dims, True)
-    top = top.masked_fill(top.abs() == math.inf, 0.0)
-    y = sum((x - top).exp(), dims, keepdim).log()
-    return y + (top if keepdim else top.reshape(y.shape))
+    return _reduce(_logsumexp, x, normal_dims(dim, x.ndim), keepdim)
 
 
 def var(x: Any, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Any:
@@ -499,12 +552,13 @@ def var(x: Any, dim: Dims = None, correction: float = 1, keepdim: bool = False) 
     >>> torch.var(torch.tensor([1., 2., 3.]))
     tensor(1.)
     """
+    return _reduce(_var, _of_floats(x), normal_dims(dim, x.ndim), keepdim, float(correction))
+
+
+def _of_floats(x: Any) -> Any:
     if not x.dtype.is_floating_point:
         raise RuntimeError("std and var only support floating point and complex dtypes")
-    dims = normal_dims(dim, x.ndim)
-    n = numel([x.shape[d] for d in dims])
-    d = x - mean(x, dims, True)
-    return sum(d * d, dims, keepdim) / max(0.0, n - correction)
+    return x
 
 
 def std(x: Any, dim: Dims = None, correction: float = 1, keepdim: bool = False) -> Any:
@@ -514,4 +568,4 @@ def std(x: Any, dim: Dims = None, correction: float = 1, keepdim: bool = False) 
     >>> torch.std(torch.tensor([1., 2., 3.]))
     tensor(1.)
     """
-    return var(x, dim, correction, keepdim).sqrt()
+    return _reduce(_std, _of_floats(x), normal_dims(dim, x.ndim), keepdim, float(correction))
