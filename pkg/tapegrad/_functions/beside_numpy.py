@@ -8,9 +8,8 @@ import numpy as np
 
 from .. import _arrays
 from .._from_data import tensor
-from .._tensor import Tensor
+from .._tensor import Tensor, binary
 from ..ops.registry import BY_NAME
-from .base import binary
 
 _EQ, _NE = 2, 3  # Py_EQ and Py_NE
 
