@@ -23,7 +23,11 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
-    ("tensor", {"_elements", "_tensor", "_arrays", "_pointwise", "_near_plans", "_structured", "_views", "_modes"}),
+    (
+        "tensor",
+        {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_structured", "_views"}
+        | {"_modes"},
+    ),
     ("autograd", {"autograd"}),
     (
         "tensor functions",
@@ -60,7 +64,7 @@ LARGER = {
     # One class, with the note that each floor leaves in it.
     "tape/_capture.pyx": 530,
 }
-PACKAGE_LIMIT = 37_000  # all of it, docstrings and declarations included
+PACKAGE_LIMIT = 38_500  # all of it, docstrings and declarations included
 SUFFIXES = (".py", ".pyx", ".pxd")
 
 CYTHON_FROM = re.compile(r"^\s*from\s+(\.*[\w.]*)\s+c?import\s+(.+)$")

@@ -77,7 +77,8 @@ def test_what_checkpoints_hold_besides_tensors():
     numbers = (np.float64(0.1), np.float32(0.1), np.float16(0.1), np.int64(-3), np.int8(3), np.uint64(2**63))
     numbers = (*numbers, np.bool_(True), np.float64("nan"), np.float32("inf"), 1 - 2j, complex("nan"))
     others = (b"\x00ab", bytearray(b"ab"), np.str_("s"), np.dtype("float32"), Path("a") / "b", torch.device("cpu"))
-    others = (*others, range(1, 9, 2), slice(None, 3), deque([1, [2]], 5), argparse.Namespace(lr=np.float32(0.1), a=[1]))
+    others = (*others, range(1, 9, 2), slice(None, 3), deque([1, [2]], 5))
+    others = (*others, argparse.Namespace(lr=np.float32(0.1), a=[1]))
     checkpoint = {
         "best": numbers[0],
         "history": [{"loss": numbers[1], "epoch": numbers[3]}],

@@ -13,7 +13,7 @@ from ..native import symbols
 from ..ops import indexing, joining, loss, product, reduction
 from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
-from . import arithmetic, beside_numpy, conversion, reductions, selection, shapes
+from . import arithmetic, beside_numpy, conversion, duplicates, reductions, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
 from .shortcuts import shorten
 
@@ -122,8 +122,9 @@ def _small_methods() -> None:
     METHODS["ndimension"] = named(lambda self: self.ndim, "ndimension", "The number of dimensions.")
     METHODS["_arrangement"] = _views.arrangement
     METHODS["__array_wrap__"] = beside_numpy.array_wrap
-    METHODS["__deepcopy__"] = conversion.deepcopy
-    METHODS["__reduce_ex__"] = conversion.reduce_ex
+    METHODS["__copy__"] = duplicates.shallow_copy
+    METHODS["__deepcopy__"] = duplicates.deepcopy
+    METHODS["__reduce_ex__"] = duplicates.reduce_ex
 
 
 def _same_dtype(join: Callable[..., Any], name: str) -> Callable[..., Any]:
