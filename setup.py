@@ -19,6 +19,7 @@ modules = {
         "tapegrad._tensor",
         "tapegrad._views",
         "tapegrad._arrays",
+        "tapegrad._duplicates",
         "tapegrad._pointwise",
         "tapegrad._near_plans",
         "tapegrad._structured",

@@ -1,9 +1,12 @@
 """save and load: what comes back, what is refused, and that a failed save harms nothing."""
 
+import argparse
 import io
 import json
 import os
-from collections import Counter, OrderedDict
+import random
+from collections import Counter, OrderedDict, deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +70,29 @@ VALUES = {
 def test_round_trip(case):
     value = VALUES[case]()
     assert same(value, round_trip(value))
+
+
+def test_what_checkpoints_hold_besides_tensors():
+    """NumPy's numbers keep their type, as with PyTorch's files."""
+    numbers = (np.float64(0.1), np.float32(0.1), np.float16(0.1), np.int64(-3), np.int8(3), np.uint64(2**63))
+    numbers = (*numbers, np.bool_(True), np.float64("nan"), np.float32("inf"), 1 - 2j, complex("nan"))
+    others = (b"\x00ab", bytearray(b"ab"), np.str_("s"), np.dtype("float32"), Path("a") / "b", torch.device("cpu"))
+    others = (*others, range(1, 9, 2), slice(None, 3), deque([1, [2]], 5))
+    others = (*others, argparse.Namespace(lr=np.float32(0.1), a=[1]))
+    checkpoint = {
+        "best": numbers[0],
+        "history": [{"loss": numbers[1], "epoch": numbers[3]}],
+        "random": [random.getstate(), np.random.get_state(), np.random.default_rng(0).bit_generator.state],
+        "others": others,
+        "numbers": numbers,
+        np.int64(3): {np.str_("k"): 1},
+        "arrays": [np.arange(3, dtype=kind) for kind in ("float16", "int8", "uint16", "uint32", "uint64")],
+    }
+    back = round_trip(checkpoint)
+    assert repr(back) == repr(checkpoint)
+    for old, new in zip((*numbers, *others), (*back["numbers"], *back["others"]), strict=True):
+        assert type(old) is type(new)
+    assert {type(k) for k in back} == {str, np.int64}
 
 
 plain_data = st.recursive(
@@ -159,7 +185,9 @@ def cyclic():
         (lambda: {"m": [torch.nn.Linear(1, 1)]}, TypeError, r"\['m'\]\['0'\].*Linear.*state_dict"),
         (object, TypeError, "the object: an object of type object"),
         (lambda: {"f": len}, TypeError, r"\['f'\]"),
-        (lambda: {b"k": 1}, TypeError, "key is of type bytes"),
+        (lambda: {object(): 1}, TypeError, "key is of type object"),
+        (lambda: {"t": np.datetime64("2020-01-01")}, TypeError, r"\['t'\]: an object of type datetime64"),
+        (lambda: {"a": np.array(["x"])}, TypeError, "element type <U1"),
         (cyclic, ValueError, "contains itself"),
     ],
 )

@@ -3,6 +3,8 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 
+import warnings
+
 import numpy as np
 
 from tapegrad._elements cimport itemsizes
@@ -15,11 +17,27 @@ from tapegrad import dtypes as _dtypes
 
 cdef tuple type_strings = tuple(t.numpy.str for t in _dtypes.DTYPES)
 
+cdef bint warned = False
+
+
+cdef int warn_of_read_only() except -1:
+    """Warns once in a program, as PyTorch does."""
+    global warned
+    if not warned:
+        warned = True
+        warnings.warn(
+            "The given NumPy array is not writable, and non-writable tensors are not supported. This means writing to "
+            "this tensor will result in undefined behavior. You may want to copy the array to protect its data or make "
+            "it writable before converting it to a tensor. This type of warning will be suppressed for the rest of "
+            "this program.", UserWarning, stacklevel=1)
+    return 0
+
 
 def from_numpy(array):
     """The tensor that shares memory with a NumPy array; changes show in both.
 
-    The array may have any non-negative strides that are multiples of the element size. Raises
+    The array may have any non-negative strides that are multiples of the element size; one that is
+    not writable is warned of, once. Raises
     TypeError for other objects and for element types without a counterpart, ValueError for
     negative strides, RuntimeError for more than eight dimensions.
 
@@ -59,7 +77,9 @@ def from_numpy(array):
         shape[d] = array.shape[d]
         strides[d] = step // size
         extent += (array.shape[d] - 1) * step if array.size else 0
-    address = array.__array_interface__["data"][0]
+    address, read_only = array.__array_interface__["data"]
+    if read_only:
+        warn_of_read_only()
     st = storage_wrap(<char*><uintptr_t>address, extent, <PyObject*>array)
     t = tensor_over(st, <char*><uintptr_t>address, dt.index, array.ndim, shape, strides)
     storage_release(st)

@@ -32,12 +32,10 @@ cdef object type_name(int dt):
 
 
 cdef int classify_foreign(object o) except -2:
-    """`classify` for what is no Python number."""
-    if isinstance(o, np.bool_):
-        return 0
+    """`classify` for what is no Python number; NumPy's bools count as floats, as they do in PyTorch."""
     if isinstance(o, np.integer):
         return 1
-    if isinstance(o, np.floating):
+    if isinstance(o, (np.floating, np.bool_)):
         return 2
     return -1
 

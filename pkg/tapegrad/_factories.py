@@ -116,11 +116,11 @@ def _scalar_dtype(value: Any) -> dtype:
     if isinstance(value, Tensor):
         found: dtype = value.dtype
         return found
-    if isinstance(value, (bool, np.bool_)):
+    if isinstance(value, bool):
         return bool_
     if isinstance(value, (int, np.integer)):
         return int64
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, (float, np.floating, np.bool_)):  # NumPy's bools count as floats, as in PyTorch
         return get_default_dtype()
     raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(value).__name__}")
 
@@ -224,10 +224,10 @@ def linspace(
     tensor([0.0000, 0.5000, 1.0000])
     """
     require_cpu(device)
-    if not isinstance(steps, int) or isinstance(steps, bool):
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool):
         raise TypeError(f"linspace(): argument 'steps' must be int, not {type(steps).__name__}")
     d = check_dtype("linspace", dtype)
-    made: Tensor = factory.linspace_op(d)(start=float(start), end=float(end), steps=steps, dtype=d)
+    made: Tensor = factory.linspace_op(d)(start=float(start), end=float(end), steps=int(steps), dtype=d)
     return _finish(made, requires_grad)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ._arrays import fill_from, from_numpy
 from ._default_dtype import check_dtype, get_default_dtype
 from ._device import require_cpu
 from ._tensor import Tensor
-from .dtypes import dtype, float64, from_numpy_dtype
+from .dtypes import bool_, dtype, float64, from_numpy_dtype, int64, promote_types
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "scalar_tensor", "tensor"]
 
@@ -41,6 +42,8 @@ def _leaf_numbers(data: Any) -> Any:
                 if isinstance(x, np.ndarray):
                     return np.stack([np.asarray(y) for y in data])
                 raise TypeError(f"new(): invalid data type '{type(x).__name__}'")
+        if any(isinstance(x, np.generic) for x in data):
+            return _with_numpy_numbers(data)
         if data and all(isinstance(x, (bool, np.bool_)) for x in data):
             return np.array(data, dtype=np.bool_)
         if any(isinstance(x, (float, np.floating)) for x in data) or not data:
@@ -50,6 +53,17 @@ def _leaf_numbers(data: Any) -> Any:
         except OverflowError:
             raise ValueError("Overflow when unpacking long long") from None
     return data
+
+
+def _with_numpy_numbers(data: Any) -> Any:
+    """A flat list with NumPy's numbers among its own, in the common type of all, as PyTorch finds it."""
+    python: dict[type, dtype] = {bool: bool_, int: int64, float: get_default_dtype()}
+    kinds = {type(x) for x in data}
+    try:
+        found = [from_numpy_dtype(k) if issubclass(k, np.generic) else python[k] for k in kinds]
+    except (TypeError, KeyError):  # a type that tensors do not have here: the next larger one
+        return np.array(data, dtype=np.result_type(*data, np.int64))
+    return np.array(data, dtype=functools.reduce(promote_types, found).numpy)
 
 
 class _PythonFloats(np.ndarray):

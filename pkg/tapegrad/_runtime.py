@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from . import _structured, native
 from ._tensor import Tensor
 from .ops import optimizer
@@ -21,8 +23,9 @@ def get_num_threads() -> int:
 
 def set_num_threads(n: int) -> None:
     """Sets how many threads kernels may use; results do not depend on it. RuntimeError unless n >= 1."""
-    if not isinstance(n, int) or isinstance(n, bool):
+    if not hasattr(n, "__index__") or isinstance(n, bool):
         raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    n = operator.index(n)
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
     native.set_num_threads(n)

@@ -50,6 +50,7 @@ cdef tuple dtype_of = _dtypes.DTYPES
 cdef int64_t[MAX_DTYPES] cast_op          # op that converts to this dtype
 cdef int64_t[16] operator_op              # ops behind the operators
 cdef list operator_function = [None] * 16  # or functions, where the op depends on the arguments
+cdef list operator_function_ = [None] * 16  # and these in place
 cdef int64_t view_op = -1
 cdef int64_t copy_slices_op = -1
 cdef object format_tensor = None
@@ -881,10 +882,10 @@ cdef class Tensor:
         return array_of(self).tolist()
 
     def __float__(self):
-        return float(self.item())
+        return float(single(self))
 
     def __int__(self):
-        return int(self.item())
+        return int(single(self))
 
     def __bool__(self):
         if self.numel_ != 1:
@@ -903,7 +904,7 @@ cdef class Tensor:
         return int(scalar_at(self.data_, self.dt))
 
     def __complex__(self):
-        return complex(self.item())
+        return complex(single(self))
 
     def __len__(self):
         if self.ndim_ == 0:
@@ -964,7 +965,10 @@ cdef class Tensor:
         return operate(3, self, other)
 
     def __rtruediv__(self, other):
-        return operate(3, other, self)
+        # The reciprocal times the number, as PyTorch rounds it; an array asks for the product itself.
+        if isinstance(other, Tensor) or classify(other) >= 0:
+            return operate(2, unary(reciprocal_op, self), other)
+        return unary(reciprocal_op, self) * other if hasattr(other, "__array_priority__") else NotImplemented
 
     def __floordiv__(self, other):
         return operate(4, self, other)
@@ -1015,7 +1019,7 @@ cdef class Tensor:
     def __richcmp__(self, other, int which):
         # Py_LT, LE, EQ, NE, GT, GE = 0..5 are operators 10..15
         if not isinstance(other, Tensor) and classify(other) < 0:
-            return NotImplemented
+            return compare_foreign(self, other, which)
         return operate(10 + which, self, other)
 
     def __iadd__(self, other):
@@ -1099,8 +1103,17 @@ def adopt(Tensor self not None, Tensor source not None):
 
 cdef int64_t negate_op = -1
 cdef int64_t abs_op = -1
+cdef int64_t reciprocal_op = -1
 cdef object invert = None
+cdef object compare_foreign = None
 cdef object legacy_constructor = None
+
+
+cdef object single(Tensor t):
+    """The value of a one-element tensor for Python's constructors of numbers."""
+    if t.numel_ != 1:
+        raise ValueError("only one element tensors can be converted to Python scalars")
+    return t.item()
 
 
 cdef inline object operate(int which, a, b):
@@ -1122,7 +1135,7 @@ cdef inline object operate_(int which, a, b):
     if not isinstance(b, Tensor) and classify(b) < 0:
         return NotImplemented
     if operator_op[which] < 0:
-        return copy_(<Tensor>a, operator_function[which](a, b))
+        return operator_function_[which](a, b)
     p[0] = <PyObject*>a
     p[1] = <PyObject*>b
     return pointwise(operator_op[which], 2, p, <Tensor>a, None)
@@ -1243,7 +1256,8 @@ def install(str name, value):
 def set_hook(str name, value):
     """Gives the class and its recorders what they call in the floors above."""
     global array_of, make_node, format_tensor, index_get, index_set, matrix_product
-    global view_op, copy_slices_op, negate_op, abs_op, invert, legacy_constructor, default_dt
+    global view_op, copy_slices_op, negate_op, abs_op, reciprocal_op, invert
+    global compare_foreign, legacy_constructor, default_dt
     if name == "array_of":
         array_of = value
     elif name == "make_node":
@@ -1264,8 +1278,12 @@ def set_hook(str name, value):
         negate_op = value
     elif name == "abs":
         abs_op = value
+    elif name == "reciprocal":
+        reciprocal_op = value
     elif name == "invert":
         invert = value
+    elif name == "compare_foreign":
+        compare_foreign = value
     elif name == "legacy_constructor":
         legacy_constructor = value
     elif name == "default_dt":
@@ -1274,12 +1292,13 @@ def set_hook(str name, value):
         raise KeyError(name)
 
 
-def set_operator(int which, int64_t op, function=None):
-    """Sets what is behind operator `which` (0..15, in the order of the methods of Tensor): an op, or a function."""
+def set_operator(int which, int64_t op, function=None, inplace=None):
+    """Sets what is behind operator `which` (0..15, in the order of the methods of Tensor): an op, or functions."""
     if not 0 <= which < 16:
         raise IndexError("no such operator")
     operator_op[which] = op
     operator_function[which] = function
+    operator_function_[which] = inplace
 
 
 def set_cast(int dt, int64_t op):

@@ -20,7 +20,7 @@ from . import (
     autograd,
     native,
 )
-from ._functions import arithmetic, shapes, tables
+from ._functions import arithmetic, beside_numpy, shapes, tables
 from ._functions.base import FUNCTIONS, METHODS
 from ._tensor import Tensor
 from ._tensor_str import format_tensor
@@ -88,16 +88,18 @@ def _connect() -> None:
     set_hook("copy_slices", BY_NAME["copy_slices"].id)
     set_hook("neg", BY_NAME["neg"].id)
     set_hook("abs", BY_NAME["abs"].id)
+    set_hook("reciprocal", BY_NAME["reciprocal"].id)
     set_hook("invert", arithmetic.invert)
+    set_hook("compare_foreign", beside_numpy.compare_foreign)
     set_hook("format_tensor", _format)
     for t, op in zip(DTYPES, CASTS, strict=True):
         _tensor.set_cast(t.index, op.id)
     for which, name in enumerate(_OPERATORS):
         if name is not None:
             _tensor.set_operator(which, BY_NAME[name].id)
-    _tensor.set_operator(4, -1, arithmetic.floor_divide)
-    _tensor.set_operator(5, -1, arithmetic.remainder)
-    _tensor.set_operator(6, -1, arithmetic.pow)
+    _tensor.set_operator(4, -1, arithmetic.floor_divide, arithmetic.floor_divide_)
+    _tensor.set_operator(5, -1, arithmetic.remainder, arithmetic.remainder_)
+    _tensor.set_operator(6, -1, arithmetic.pow, arithmetic.pow_)
     _engine.set_sweep(_load_sweep, BY_NAME["add"].id)
 
 

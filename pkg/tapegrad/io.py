@@ -1,19 +1,23 @@
 """save and load: tensors, state dicts and plain Python data in one safetensors file.
 
 The tensors are ordinary safetensors entries, so other programs can read them. The structure
-around them (dictionaries with their key types, lists, tuples, numbers, strings, None) is JSON in
-the file's metadata. Nothing is executed when a file is loaded.
+around them (dictionaries with their key types, lists, tuples, numbers, strings, bytes, None) is JSON
+in the file's metadata. Nothing is executed when a file is loaded.
 """
 
 from __future__ import annotations
 
+import argparse
+import base64
 import contextlib
 import json
 import math
 import os
+import pathlib
 import shutil
+import types
 import uuid
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -27,6 +31,8 @@ __all__ = ["load", "save"]
 _KEY = "tapegrad"
 _FORMAT = 1
 _DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
+_ARRAYS_ONLY = ("float16", "int8", "int16", "uint16", "uint32", "uint64")  # types that NumPy's arrays have besides
+_SCALARS = (*_DTYPES, *_ARRAYS_ONLY)
 FileLike = str | os.PathLike[str] | IO[bytes]
 
 
@@ -34,9 +40,10 @@ def save(obj: Any, f: FileLike, pickle_module: Any = None, pickle_protocol: Any 
     """Save tensors and plain data to a path or a file opened for writing.
 
     A path is replaced only when the whole file is written: a save that fails leaves the old file.
-    TypeError for objects other than tensors, NumPy arrays, numbers, strings, None, dictionaries,
-    lists, tuples and sets of them; the message says where it is. Memory shared between tensors is
-    not kept, but the same tensor object twice is. The pickle arguments are ignored.
+    TypeError for objects other than tensors, NumPy arrays, numbers (NumPy's too), strings, bytes,
+    paths, None, dictionaries, lists, tuples, sets and namespaces of them; the message says where it
+    is. Memory shared between tensors is not kept, but the same tensor object twice is. The pickle
+    arguments are ignored.
 
     >>> import tapegrad as torch, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "model.pt")
@@ -78,6 +85,9 @@ def load(
             data = file.read()
     tensors, metadata = _parse(data, name)
     if _KEY not in metadata:
+        for key, array in tensors.items():
+            if array.dtype.name not in _DTYPES:
+                raise RuntimeError(f"{name}: tensor {key!r} has the unsupported element type {array.dtype}")
         return {key: _to_tensor(array) for key, array in tensors.items()}
     try:
         document = json.loads(metadata[_KEY])
@@ -105,7 +115,7 @@ class _Writer:
         self._open: set[int] = set()
 
     def encode(self, obj: Any, path: list[str]) -> Any:
-        if obj is None or isinstance(obj, (bool, str)) or type(obj) is int:
+        if obj is None or type(obj) in (bool, str, int):
             return obj
         if type(obj) is float:
             return obj if math.isfinite(obj) else ["float", repr(obj)]
@@ -117,8 +127,10 @@ class _Writer:
             return ["ndarray", self._add(obj, obj, path)]
         if isinstance(obj, api.Size):
             return ["size", list(obj)]
-        if type(obj) is type(api.float32):
-            return ["dtype", str(obj).rpartition(".")[2]]
+        for encode in (_encode_number, _encode_text, _encode_name):
+            found = encode(obj)
+            if found is not None:
+                return found
         if id(obj) in self._open:
             raise ValueError(f"cannot save {_where(path)}: it contains itself")
         self._open.add(id(obj))
@@ -135,6 +147,13 @@ class _Writer:
                 for k, v in obj.items()
             ]
             return [kinds[type(obj)], pairs]
+        if type(obj) in (argparse.Namespace, types.SimpleNamespace):
+            return ["namespace", type(obj).__name__, self.encode(vars(obj), path)]
+        if type(obj) in (slice, range):
+            parts = [self.encode(v, path) for v in (obj.start, obj.stop, obj.step)]
+            return [type(obj).__name__, parts]
+        if type(obj) is deque:
+            return ["deque", [self.encode(v, [*path, str(i)]) for i, v in enumerate(obj)], obj.maxlen]
         if type(obj) in (list, tuple, set, frozenset):
             items = [self.encode(v, [*path, str(i)]) for i, v in enumerate(obj)]
             return [type(obj).__name__, items]
@@ -144,14 +163,15 @@ class _Writer:
         )
 
     def _key(self, key: Any, path: list[str]) -> Any:
-        if key is None or isinstance(key, (bool, int, float, str, tuple)):
+        if key is None or isinstance(key, (bool, int, float, str, bytes, tuple, frozenset, np.generic, api.dtype)):
             return key
         raise TypeError(f"cannot save {_where(path)}: a dictionary key is of type {type(key).__name__}")
 
     def _add(self, owner: Any, array: np.ndarray, path: list[str]) -> str:
         if id(owner) in self._names:
             return self._names[id(owner)]
-        if array.dtype.name not in _DTYPES or not array.dtype.isnative:
+        supported = _SCALARS if array is owner else _DTYPES
+        if array.dtype.name not in supported or not array.dtype.isnative:
             raise TypeError(f"cannot save {_where(path)}: element type {array.dtype} is not supported")
         base = name = ".".join(path) or "value"
         count = 1
@@ -170,7 +190,19 @@ class _Reader:
         self._made: dict[tuple[str, str], Any] = {}
         self._kinds: dict[str, Callable[..., Any]] = {
             "float": float,
+            "complex": lambda parts: complex(*(self.decode(v) for v in parts)),
+            "scalar": lambda kind, value: self._numpy_type(kind)(self.decode(value)),
+            "numpy dtype": lambda kind: np.dtype(self._numpy_type(kind)),
+            "numpy str": np.str_,
+            "bytes": base64.b64decode,
+            "bytearray": lambda text: bytearray(base64.b64decode(text)),
+            "path": pathlib.Path,
+            "device": api.device,
             "dtype": self._dtype,
+            "slice": lambda parts: slice(*(self.decode(v) for v in parts)),
+            "range": lambda parts: range(*(self.decode(v) for v in parts)),
+            "deque": lambda items, length: deque((self.decode(v) for v in items), length),
+            "namespace": self._namespace,
             "size": api.Size,
             "tensor": lambda name, leaf: self._tensor("tensor", name, leaf),
             "parameter": lambda name, leaf: self._tensor("parameter", name, leaf),
@@ -205,11 +237,55 @@ class _Reader:
             self._made[key] = value
         return self._made[key]
 
+    def _namespace(self, kind: str, content: Any) -> Any:
+        cls = argparse.Namespace if kind == "Namespace" else types.SimpleNamespace
+        return cls(**self.decode(content))
+
+    @staticmethod
+    def _numpy_type(name: str) -> Any:
+        if name not in _SCALARS:
+            raise ValueError(f"unknown element type {name}")
+        return np.dtype(name).type
+
     @staticmethod
     def _dtype(name: str) -> Any:
         if name not in _DTYPES:
             raise ValueError(f"unknown dtype {name}")
         return getattr(api, name)
+
+
+# -- single values: None from each of these functions for what is not theirs
+
+
+def _encode_number(obj: Any) -> Any:
+    if isinstance(obj, np.generic) and obj.dtype.name in _SCALARS:
+        value = obj.item()
+        return ["scalar", obj.dtype.name, value if math.isfinite(value) else ["float", repr(value)]]
+    if type(obj) is complex:
+        return ["complex", [v if math.isfinite(v) else ["float", repr(v)] for v in (obj.real, obj.imag)]]
+    return None
+
+
+def _encode_text(obj: Any) -> Any:
+    if type(obj) is np.str_:
+        return ["numpy str", str(obj)]
+    if isinstance(obj, str):
+        return str(obj)
+    if type(obj) in (bytes, bytearray):
+        return [type(obj).__name__, base64.b64encode(obj).decode("ascii")]
+    if isinstance(obj, pathlib.Path):
+        return ["path", str(obj)]
+    return None
+
+
+def _encode_name(obj: Any) -> Any:
+    if isinstance(obj, api.dtype):
+        return ["dtype", obj.name]
+    if isinstance(obj, api.device):
+        return ["device", str(obj)]
+    if isinstance(obj, np.dtype) and obj.name in _SCALARS:
+        return ["numpy dtype", obj.name]
+    return None
 
 
 # -- bytes
@@ -230,9 +306,6 @@ def _parse(data: bytes, name: str) -> tuple[dict[str, np.ndarray], dict[str, str
                 f"{name} is a PyTorch pickle file; load it with PyTorch and save the tensors with safetensors"
             ) from None
         raise RuntimeError(f"{name} is damaged or not a safetensors file ({error})") from error
-    for key, array in arrays.items():
-        if array.dtype.name not in _DTYPES:
-            raise RuntimeError(f"{name}: tensor {key!r} has the unsupported element type {array.dtype}")
     return arrays, metadata
 
 

@@ -10,6 +10,7 @@ from .._tensor import Tensor, apply_pointwise, binary, binary_, unary
 from ..dtypes import bool_, int64, promote_types, uint8
 from ..ops.registry import BY_NAME
 from .base import make_binary, named, tensor_argument
+from .beside_numpy import plain
 from .conversion import type_
 from .selection import logical_not, where
 
@@ -18,6 +19,7 @@ _plain_sub = make_binary(BY_NAME["sub"])
 
 
 def _scaled(a: Any, b: Any, alpha: Any, inplace: Tensor | None = None) -> Tensor:
+    alpha = plain(alpha)
     op = BY_NAME["add_scaled"]
     floats = [t for t in (a, b) if isinstance(t, Tensor) and t.dtype.is_floating_point]
     if not floats:
@@ -148,6 +150,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
 
     Not differentiable: `backward` through it raises RuntimeError, as in PyTorch.
     """
+    input, other = plain(input), plain(other)
     if _floating(input, other):
         return binary(BY_NAME["floor_divide"].id, input, other)
     _no_zero_divisor("div_floor_cpu", input, other)
@@ -156,10 +159,21 @@ def floor_divide(input: Any, other: Any) -> Tensor:
 
 def remainder(input: Any, other: Any) -> Tensor:
     """The remainder with the divisor's sign; RuntimeError for integers divided by 0."""
+    input, other = plain(input), plain(other)
     if _floating(input, other):
         return binary(BY_NAME["remainder"].id, input, other)
     _no_zero_divisor("remainder_cpu", input, other)
     return binary(BY_NAME["integer_remainder"].id, input, other)
+
+
+def floor_divide_(self: Tensor, other: Any) -> Tensor:
+    """In place: the quotient rounded down."""
+    return _write(self, floor_divide(self, other))
+
+
+def remainder_(self: Tensor, other: Any) -> Tensor:
+    """In place: the remainder with the divisor's sign."""
+    return _write(self, remainder(self, other))
 
 
 def _of_whole_numbers(name: str, answer: Any) -> Any:
@@ -216,6 +230,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
     >>> torch.pow(torch.tensor([1., 2., 3.]), 2)
     tensor([1., 4., 9.])
     """
+    input, exponent = plain(input), plain(exponent)
     if isinstance(exponent, int) and isinstance(input, Tensor) and input.dtype is bool_:
         input = input.to(int64)
     if isinstance(exponent, (int, float)) and isinstance(input, Tensor) and (

@@ -1,11 +1,11 @@
-"""Conversions, copies and fillings of whole tensors; what `copy` and `pickle` do with a tensor."""
+"""Conversions, copies and fillings of whole tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from .. import _arrays, _tensor
+from .. import _tensor
 from .._device import device, require_cpu
 from .._from_data import tensor
 from .._tensor import Tensor
@@ -109,30 +109,3 @@ def zero_(self: Tensor) -> Tensor:
 
 def no_cuda(self: Tensor, *_args: Any, **_kwargs: Any) -> Tensor:
     raise RuntimeError("tapegrad has no cuda device in this build; leave the tensor on the CPU")
-
-
-def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    if id(self) in memo:
-        found: Tensor = memo[id(self)]
-        return found
-    if not self.is_leaf:
-        raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  "
-            "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, "
-            "see https://github.com/pytorch/pytorch/pull/103001"
-        )
-    copy = _tensor.clone(self.detach()).requires_grad_(self.requires_grad)
-    if self.grad is not None:
-        copy.grad = _tensor.clone(self.grad.detach())
-    memo[id(self)] = copy
-    return copy
-
-
-def _rebuild(array: Any, requires_grad: bool) -> Tensor:
-    return _tensor.clone(_arrays.from_numpy(array)).requires_grad_(requires_grad)
-
-
-def reduce_ex(self: Tensor, protocol: Any) -> tuple[Any, ...]:
-    if not self.is_leaf:
-        raise RuntimeError("only leaf tensors can be pickled; call .detach() first")
-    return _rebuild, (self.detach().numpy().copy(), self.requires_grad)

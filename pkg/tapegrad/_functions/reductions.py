@@ -11,6 +11,7 @@ from ..ops import reduction
 from ..ops.registry import BY_NAME
 from .arithmetic import pow
 from .base import FUNCTIONS, tensor_argument
+from .beside_numpy import plain
 from .conversion import type_
 
 _max_all = Shortcut(reduction.max_all, BY_NAME["amax"])
@@ -80,8 +81,7 @@ def std(
 def norm(input: Tensor, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The p-norm over `dim` (all dimensions if None): p a number, inf, -inf or "fro"."""
     tensor_argument("norm", input)
-    if p in ("fro", None):
-        p = 2
+    p = 2 if p in ("fro", None) else plain(p)
     if not isinstance(p, (int, float)):
         raise RuntimeError(f"norm: p must be a number, inf or 'fro', got {p!r}")
     if not input.dtype.is_floating_point:

@@ -13,7 +13,7 @@ from ..native import symbols
 from ..ops import indexing, joining, loss, product, reduction
 from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
-from . import arithmetic, conversion, reductions, selection, shapes
+from . import arithmetic, beside_numpy, conversion, duplicates, reductions, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
 from .shortcuts import shorten
 
@@ -41,7 +41,10 @@ _FUNCTIONS_ONLY = {
     loss: ("cross_entropy", "nll_loss", "mse_loss", "l1_loss"),
 }
 _METHODS_ONLY = {
-    arithmetic: ("add_", "sub_", "div_", "pow_", "clamp_", "lerp_", "addcmul_", "addcdiv_"),
+    arithmetic: (
+        *("add_", "sub_", "div_", "floor_divide_", "remainder_", "pow_", "clamp_"),
+        *("lerp_", "addcmul_", "addcdiv_"),
+    ),
     conversion: ("to", "contiguous", "fill_", "zero_"),
     selection: ("masked_fill_",),
     shapes: ("view_as", "expand_as", "reshape_as", "repeat"),
@@ -118,8 +121,10 @@ def _small_methods() -> None:
     METHODS["element_size"] = named(lambda self: self.dtype.itemsize, "element_size", "Bytes of one element.")
     METHODS["ndimension"] = named(lambda self: self.ndim, "ndimension", "The number of dimensions.")
     METHODS["_arrangement"] = _views.arrangement
-    METHODS["__deepcopy__"] = conversion.deepcopy
-    METHODS["__reduce_ex__"] = conversion.reduce_ex
+    METHODS["__array_wrap__"] = beside_numpy.array_wrap
+    METHODS["__copy__"] = duplicates.shallow_copy
+    METHODS["__deepcopy__"] = duplicates.deepcopy
+    METHODS["__reduce_ex__"] = duplicates.reduce_ex
 
 
 def _same_dtype(join: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -37,8 +37,12 @@ class Parameter(api.Tensor):
         return "Parameter containing:\n" + repr(self.detach().requires_grad_(self.requires_grad))
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _rebuild_parameter, (type(self), self.data, self.requires_grad)
+        return _rebuild_parameter, (type(self), self.data, self.requires_grad, self.__dict__)
 
 
-def _rebuild_parameter(cls: type[Parameter], data: api.Tensor, requires_grad: bool) -> Parameter:
-    return cls(data, requires_grad)
+def _rebuild_parameter(
+    cls: type[Parameter], data: api.Tensor, requires_grad: bool, state: dict[str, Any] | None = None
+) -> Parameter:
+    made = cls(data, requires_grad)
+    made.__dict__.update(state or {})
+    return made

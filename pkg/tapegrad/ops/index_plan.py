@@ -89,6 +89,7 @@ def plan_index(shape: Sequence[int], key: Any) -> tuple[list[Step], list[tuple[i
     """
     parts = list(key) if isinstance(key, tuple) else [key]
     parts = [_as_array(p) if isinstance(p, list | tuple | range) else p for p in parts]
+    parts = [int(p) if isinstance(p, np.integer) else p for p in parts]  # np.uint8(1) is a position, no mask
     ndim = len(shape)
     used = sum(_covered(p) for p in parts)
     if ndim == 0 and used and not _is_array(parts[0]):

@@ -131,7 +131,7 @@ def tensor_text(by_hand: str) -> str:
             result = "_bool" if name.startswith("is_") else "Tensor"
             lines += ["    @property", f"    def {name}(self) -> {result}: ..."]
         elif name == "__deepcopy__":
-            lines.append("    def __deepcopy__(self, memo: dict[_int, Any]) -> Tensor: ...")
+            lines.append("    def __deepcopy__(self, memo: dict[Any, Any]) -> Tensor: ...")
         elif name != "__reduce_ex__":  # every object has that one
             lines.append("    " + _definition(name, value, method=True))
     return "\n".join([*lines, ""])
