@@ -17,6 +17,7 @@ modules = {
         "tapegrad.tape._execute",
         "tapegrad._elements",
         "tapegrad._tensor",
+        "tapegrad._mode_scope",
         "tapegrad._views",
         "tapegrad._arrays",
         "tapegrad._pointwise",

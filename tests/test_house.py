@@ -23,7 +23,11 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
-    ("tensor", {"_elements", "_tensor", "_arrays", "_pointwise", "_near_plans", "_structured", "_views", "_modes"}),
+    (
+        "tensor",
+        {"_elements", "_tensor", "_arrays", "_pointwise", "_near_plans", "_structured", "_views"}
+        | {"_mode_scope", "_modes"},
+    ),
     ("autograd", {"autograd"}),
     (
         "tensor functions",
