@@ -10,6 +10,7 @@ modules = {
     name: "pkg/" + name.replace(".", "/") + ".pyx"
     for name in (
         "tapegrad._layout",
+        "tapegrad._interrupts",
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",
         "tapegrad.tape._capture",

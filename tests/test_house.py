@@ -19,7 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pkg" / "tapegrad"
 
 FLOORS: list[tuple[str, set[str]]] = [
-    ("words", {"_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"}),
+    (
+        "words",
+        {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"},
+    ),
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
