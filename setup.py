@@ -10,6 +10,7 @@ modules = {
     name: "pkg/" + name.replace(".", "/") + ".pyx"
     for name in (
         "tapegrad._layout",
+        "tapegrad._interrupts",
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",
         "tapegrad.tape._capture",
@@ -17,6 +18,7 @@ modules = {
         "tapegrad.tape._execute",
         "tapegrad._elements",
         "tapegrad._tensor",
+        "tapegrad._mode_scope",
         "tapegrad._views",
         "tapegrad._arrays",
         "tapegrad._duplicates",

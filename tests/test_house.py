@@ -19,14 +19,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "pkg" / "tapegrad"
 
 FLOORS: list[tuple[str, set[str]]] = [
-    ("words", {"_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"}),
+    (
+        "words",
+        {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"},
+    ),
     ("native", {"native"}),
     ("operations", {"ops", "cuda"}),
     ("tape", {"tape"}),
     (
         "tensor",
         {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_structured", "_views"}
-        | {"_modes"},
+        | {"_mode_scope", "_modes"},
     ),
     ("autograd", {"autograd"}),
     (

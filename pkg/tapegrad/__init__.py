@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import api as _api
-from . import autograd
-from .api import *  # noqa: F403
+from ._interrupts import held_back
+
+with held_back():  # the registry cannot be filled twice, nor half
+    from . import api as _api
+    from . import autograd
+    from .api import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -32,13 +35,14 @@ else:
 
     def __getattr__(name: str) -> Any:
         if name in _LAZY:
-            return importlib.import_module(f"{__name__}.{name}")
+            with held_back():
+                return importlib.import_module(f"{__name__}.{name}")
         if name in _FROM:
-            return getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
+            return getattr(__getattr__(_FROM[name]), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     own = (name for name in globals() if not name.startswith("_") or name.startswith("__"))
-    hidden = {"importlib", "TYPE_CHECKING", "Any", "annotations", "api"}
+    hidden = {"importlib", "held_back", "TYPE_CHECKING", "Any", "annotations", "api"}
     return sorted({*own, *_LAZY, *_FROM} - hidden)

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ._tensor import _set_grad_enabled, _set_inference, is_grad_enabled, is_inference_mode_enabled
-from .tape._capture import note_context
+from ._mode_scope import ModeScope, ModeSwitch
+from ._tensor import is_grad_enabled, is_inference_mode_enabled
 
 __all__ = [
     "enable_grad",
@@ -29,26 +29,14 @@ def _code_flags(function: Callable[..., Any]) -> int:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Mode:
+class _Mode(ModeScope):
     """A mode of the calling thread: a context manager, and a decorator of functions."""
 
-    target = True
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        note_context()
-        self._before.append(is_grad_enabled())
-        _set_grad_enabled(self.target)
-
-    def __exit__(self, *_: object) -> None:
-        _set_grad_enabled(self._before.pop())
-
-    def _again(self) -> _Mode:
-        return type(self)()
-
     def __call__(self, function: F) -> F:
+        return self.decorate(function)
+
+    def decorate(self, function: F) -> F:
+        """The function, with the mode while it runs."""
         if _code_flags(function) & GENERATOR:
             return self._generator(function)
 
@@ -59,6 +47,8 @@ class _Mode:
 
         return wrapper  # type: ignore[return-value]
 
+    def _again(self) -> ModeScope:
+        return type(self)()
 
     def _generator(self, function: F) -> F:
         """The mode holds while the generator runs, not while it waits."""
@@ -98,13 +88,11 @@ class no_grad(_Mode):
     False
     """
 
-    target = False
-
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         return super().__new__(cls) if function is None else cls()(function)
 
     def __init__(self, function: None = None) -> None:
-        super().__init__()
+        self.hold(grad=False)
 
 
 class enable_grad(no_grad):
@@ -117,10 +105,11 @@ class enable_grad(no_grad):
     True
     """
 
-    target = True
+    def __init__(self, function: None = None) -> None:
+        self.hold(grad=True)
 
 
-class set_grad_enabled(_Mode):
+class set_grad_enabled(ModeSwitch, _Mode):
     """Recording on or off by a flag, at once when called and as a context manager.
 
     >>> import tapegrad as torch
@@ -129,23 +118,13 @@ class set_grad_enabled(_Mode):
     False
     """
 
-    def __init__(self, mode: bool) -> None:
-        super().__init__()
-        self.target = bool(mode)
-        self._first = is_grad_enabled()
-        _set_grad_enabled(self.target)
+    def _again(self) -> ModeScope:
+        scope = ModeScope()
+        scope.hold(grad=self.mode)
+        return scope
 
-    def __enter__(self) -> None:
-        note_context()
-        self._before.append(self._first)
-        _set_grad_enabled(self.target)
-
-    def __call__(self, function: F) -> F:
-        _set_grad_enabled(self._first)
-        return super().__call__(function)
-
-    def _again(self) -> set_grad_enabled:
-        return set_grad_enabled(self.target)
+    def __repr__(self) -> str:
+        return f"{type(self).__module__}.set_grad_enabled(mode={self.mode})"
 
 
 class inference_mode(_Mode):
@@ -158,23 +137,15 @@ class inference_mode(_Mode):
     """
 
     def __new__(cls, mode: bool | Callable[..., Any] = True) -> Any:
-        return cls()(mode) if callable(mode) else super().__new__(cls)
+        if isinstance(mode, bool):
+            return super().__new__(cls)
+        if not callable(mode):
+            raise TypeError(f"inference_mode(): argument 'mode' must be bool, not {type(mode).__name__}")
+        return cls()(mode)
 
     def __init__(self, mode: bool = True) -> None:
-        super().__init__()
         self.mode = mode
-
-    def __enter__(self) -> None:
-        note_context()
-        self._before.append(is_grad_enabled())
-        self._before.append(is_inference_mode_enabled())
-        if self.mode:
-            _set_grad_enabled(False)
-        _set_inference(self.mode)
-
-    def __exit__(self, *_: object) -> None:
-        _set_inference(self._before.pop())
-        _set_grad_enabled(self._before.pop())
+        self.hold(grad=not mode, inference=mode)
 
     def _again(self) -> inference_mode:
-        return inference_mode(self.mode)
+        return type(self)(self.mode)

@@ -35,6 +35,7 @@ cdef int64_t[MAX_DTYPES] cast_op      # op that converts to this dtype
 cdef bint grad_mode() noexcept nogil
 cdef void set_grad_mode(bint on) noexcept nogil
 cdef bint inference_mode() noexcept nogil
+cdef void set_inference_mode(bint on) noexcept nogil
 cdef int read_shape(object shape, int64_t* out) except -1
 cdef Tensor tensor_new(int dt, int ndim, const int64_t* shape)
 cdef Tensor tensor_over(Storage* st, char* data, int dt, int ndim, const int64_t* shape, const int64_t* strides)

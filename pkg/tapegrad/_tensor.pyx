@@ -81,6 +81,11 @@ cdef bint inference_mode() noexcept nogil:
     return tg_inference != 0
 
 
+cdef void set_inference_mode(bint on) noexcept nogil:
+    global tg_inference
+    tg_inference = 1 if on else 0
+
+
 def is_grad_enabled():
     """True where operations are recorded for `backward` (a setting of the calling thread).
 
@@ -92,18 +97,9 @@ def is_grad_enabled():
     return tg_grad_off == 0
 
 
-def _set_grad_enabled(bint mode):
-    set_grad_mode(mode)
-
-
 def is_inference_mode_enabled():
     """True inside `inference_mode()`."""
     return tg_inference != 0
-
-
-def _set_inference(bint mode):
-    global tg_inference
-    tg_inference = 1 if mode else 0
 
 
 # ---------------------------------------------------------------- making tensors

@@ -171,3 +171,21 @@ def test_backward_in_no_grad_runs_what_was_recorded(torch):
     with torch.no_grad():
         y.backward()
     assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_leaving_inference_mode_switches_gradients_on(torch):
+    with torch.no_grad(), torch.inference_mode(False):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        with torch.inference_mode():
+            assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("mode", [1, None, "off"])
+def test_a_mode_is_a_bool(torch, mode):
+    kind = type(mode).__name__
+    text = rf"set_grad_enabled\(\): argument 'enabled' .position 1. must be bool, not {kind}"
+    with pytest.raises(TypeError, match=text):
+        torch.set_grad_enabled(mode)
+    assert torch.is_grad_enabled()

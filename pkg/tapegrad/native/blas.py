@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 
 from .._config import add_section, settings
+from .._interrupts import held_back
 from ..dtypes import dtype, float32, float64
 from .engine import host_features, target_cpu
 from .kernels import compile_kernel, store
@@ -59,7 +60,7 @@ def panels_pay() -> bool:
 def call_table() -> ctypes.Array[ctypes.c_int64]:
     """The table itself, an array of int64."""
     global _table, _library
-    with _lock:
+    with held_back(), _lock:
         if _table is None:
             _library = _load()
             addresses = [

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._config import add_section, settings
+from .._interrupts import held_back
 from ..dtypes import dtype
 from .engine import EngineError, load_object, target_cpu
 from .keys import KernelError, kernel_key
@@ -54,23 +55,32 @@ def compile_kernel(
         bound["T"] = function.__globals__["T"]  # so that helpers and literals have one compute type
     key = kernel_key(function, bound)
     while True:
-        with _lock:
-            address = _addresses.get(key)
-            if address is not None:
-                _counts["reused"] += 1
-                return address
-            ready = _pending.get(key)
-            if ready is None:
-                mine = _pending[key] = threading.Event()
-                break
-        ready.wait()  # if the other thread failed we try ourselves, for our own traceback
+        with held_back():
+            address, other = _find_or_make(key, function, bound, name or function.__name__)
+        if other is None:
+            return address
+        other.wait()  # if the other thread failed we try ourselves, for our own traceback
+
+
+def _find_or_make(
+    key: str, function: types.FunctionType, bound: dict[str, Any], name: str
+) -> tuple[int, threading.Event | None]:
+    """The address, or 0 and what to wait for where another thread is at it."""
+    with _lock:
+        known = _addresses.get(key)
+        if known is not None:
+            _counts["reused"] += 1
+            return known, None
+        if key in _pending:
+            return 0, _pending[key]
+        mine = _pending[key] = threading.Event()
     try:
         address = _load(key)
         if address is None:
-            address = _compile(key, function, bound, name or function.__name__)
+            address = _compile(key, function, bound, name)
         with _lock:
             _addresses[key] = address
-        return address
+        return address, None
     finally:
         with _lock:
             del _pending[key]

@@ -20,6 +20,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
+from .._interrupts import held_back
 from .flags import EXACT
 from .kernels import store
 from .keys import file_key
@@ -55,7 +56,7 @@ def run(driver: int, words: int, chunks: int, threads: int) -> None:
     """One region; the GIL is released inside."""
     global _drive
     if _drive is None:
-        with _lock:
+        with held_back(), _lock:
             if _drive is None:
                 _drive = _start()
     before = numba.get_num_threads()  # of this thread; the user's own Numba code may have set it

@@ -11,11 +11,13 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .. import dtypes
 from .._config import add_section, settings
+from .._interrupts import held_back
 from .._layout import FRAME_ERROR, FRAME_WORDS
 from .kernels import compile_kernel
 from .symbols import call_kernel, pointer
@@ -127,9 +129,7 @@ def run_parallel(kernel: int, frame: int, items: int, grain: int) -> int:
     driver = _chunk_driver()
     if slots is None:
         return int(_CALL(driver)(ctypes.addressof(words), 0, chunks))
-    from . import parallel as pool
-
-    pool.run(driver, ctypes.addressof(words), chunks, get_num_threads())
+    _pool().run(driver, ctypes.addressof(words), chunks, get_num_threads())
     statuses = slots[::_SLOT]
     if not statuses.any():
         return 0
@@ -138,6 +138,20 @@ def run_parallel(kernel: int, frame: int, items: int, grain: int) -> int:
     for word in (FRAME_ERROR, FRAME_ERROR + 1):
         details[word] = int(slots[first * _SLOT + 1 + word])
     return int(statuses[first])
+
+
+_parallel: Any = None
+
+
+def _pool() -> Any:
+    """The module of the parallel function, which imports Numba."""
+    global _parallel
+    if _parallel is None:
+        with held_back():
+            from . import parallel
+
+            _parallel = parallel
+    return _parallel
 
 
 _driver: int | None = None
@@ -157,10 +171,9 @@ def _after_fork() -> None:
 
 
 def _configuration() -> dict[str, object]:
-    pool = sys.modules.get(__package__ + ".parallel")
     return {
         "count": f"{get_num_threads()} of {available_cores()} cores",
-        "layer": pool.layer() if pool is not None else "not started yet",
+        "layer": "not started yet" if _parallel is None else _parallel.layer(),
     }
 
 

@@ -23,6 +23,7 @@ cdef bint note_reached(int64_t rec) except -1
 cdef int note_fresh(Storage* st) except -1
 cdef int note_node(int64_t rec) except -1
 cdef int note_change(Storage* st) except -1
+cdef int note_context() except -1
 
 cdef inline bint listening() noexcept:
     """Whether the calling thread is being captured: one load and a branch where nothing is."""

@@ -423,11 +423,12 @@ cdef int note_failure() except -1:
     return 0
 
 
-def note_context():
-    """The `with` statement that has called the caller of this does nothing about errors."""
+cdef int note_context() except -1:
+    """The `with` statement that runs now does nothing about errors."""
     if capturing():
-        frame = (<object>PyEval_GetFrame()).f_back
+        frame = <object>PyEval_GetFrame()
         current.contexts.add((frame.f_code, frame.f_lasti))
+    return 0
 
 
 def refuse(str why):
