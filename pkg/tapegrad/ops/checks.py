@@ -16,6 +16,7 @@ from .shapes import numel
 __all__: list[str] = []
 
 OUTSIDE = 1
+GRAIN = 32768  # elements of a chunk
 NEGATIVE, TOO_LARGE = 1, 2
 NOT_FINITE = 1
 
@@ -24,7 +25,7 @@ def probabilities_kernel(f, lo, hi):
     """words: elements. Nothing is computed: status OUTSIDE where one is not in [0, 1]."""
     n = pointer(f[FRAME_EXT], int64)[0]
     if lo == -1:
-        return plan_items(f, n, 32768, 0, 1)
+        return plan_items(f, n, GRAIN, 0, 1)
     x = pointer(f[FRAME_IN], T)
     outside = 0
     for i in range(lo, hi):
@@ -41,6 +42,7 @@ _probabilities = structured(
     errors={OUTSIDE: lambda *_: RuntimeError("all elements of input should be between 0 and 1")},
     doc="Nothing; RuntimeError where an element of `x` is not in [0, 1].",
     samples=[(Given([[0.0, 0.5], [1.0, 0.25]]),), (Given([]),), (Given(1.0),), (Given([0.5] * 70000),)],
+    constants={"GRAIN": lambda n: (Given([0.5] * n),)},
 )
 
 
@@ -150,7 +152,7 @@ def deviations_kernel(f, lo, hi):
     """words: elements. Nothing is computed: status OUTSIDE where one is not at least 0."""
     n = pointer(f[FRAME_EXT], int64)[0]
     if lo == -1:
-        return plan_items(f, n, 32768, 0, 1)
+        return plan_items(f, n, GRAIN, 0, 1)
     x = pointer(f[FRAME_IN], T)
     outside = 0
     for i in range(lo, hi):
@@ -167,6 +169,7 @@ _deviations = structured(
     errors={OUTSIDE: lambda *_: RuntimeError("normal expects all elements of std >= 0.0")},
     doc="Nothing; RuntimeError where an element of `x` is negative or not a number.",
     samples=[(Given([[0.0, 0.5], [1.0, 7.0]]),), (Given([]),), (Given(1.0),), (Given([0.5] * 70000),)],
+    constants={"GRAIN": lambda n: (Given([0.5] * n),)},
 )
 
 

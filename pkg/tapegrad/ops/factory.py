@@ -19,7 +19,7 @@ _FLOATS = (float32, float64)
 _WHOLE = (int64, int32, uint8)
 
 
-def _factory(name: str, rule: Any, forward: Any, dtypes: Any, doc: str, samples: Any) -> Any:
+def _factory(name: str, rule: Any, forward: Any, dtypes: Any, doc: str, samples: Any, of_size: Any) -> Any:
     return structured(
         name,
         inputs=(),
@@ -31,6 +31,7 @@ def _factory(name: str, rule: Any, forward: Any, dtypes: Any, doc: str, samples:
         contiguous=True,
         doc=doc,
         samples=samples,
+        constants={"GRAIN": of_size},
     )
 
 
@@ -90,14 +91,20 @@ _SPACES = [
     ({"start": 0.0, "end": 200.0, "steps": 50000},),
 ]
 _arange = _factory(
-    "arange", _arange_rule, kernels.arange_kernel, _FLOATS, "start + i * step", _RANGES + _FRACTIONS
+    "arange", _arange_rule, kernels.arange_kernel, _FLOATS, "start + i * step", _RANGES + _FRACTIONS,
+    lambda n: ({"start": 0, "end": n, "step": 1},),
 )
 _integer_arange = _factory(
-    "integer_arange", _integer_arange_rule, kernels.integer_arange_kernel, _WHOLE, "start + i * step in int64", _RANGES
+    "integer_arange", _integer_arange_rule, kernels.integer_arange_kernel, _WHOLE, "start + i * step in int64", _RANGES,
+    lambda n: ({"start": 0, "end": n, "step": 1},),
 )
-_linspace = _factory("linspace", _linspace_rule, kernels.linspace_kernel, _FLOATS, "evenly spaced numbers", _SPACES)
+_linspace = _factory(
+    "linspace", _linspace_rule, kernels.linspace_kernel, _FLOATS, "evenly spaced numbers", _SPACES,
+    lambda n: ({"start": 0.0, "end": 9.0, "steps": n},),
+)  # fmt: skip
 _integer_linspace = _factory(
-    "integer_linspace", _linspace_rule, kernels.integer_linspace_kernel, _WHOLE, "evenly spaced numbers, cut", _SPACES
+    "integer_linspace", _linspace_rule, kernels.integer_linspace_kernel, _WHOLE, "evenly spaced numbers, cut", _SPACES,
+    lambda n: ({"start": 0.0, "end": 90.0, "steps": n},),
 )
 eye_op = _factory(
     "eye",
@@ -106,6 +113,7 @@ eye_op = _factory(
     DTYPES,
     "ones on the diagonal",
     [({"n": n, "m": m},) for n, m in ((3, 4), (4, 3), (0, 2), (200, 200))],
+    lambda n: ({"n": n // 8, "m": 8},),
 )
 
 

@@ -12,6 +12,8 @@ from ..dtypes import float32 as T
 from ..native.symbols import exp, outlined, where
 
 LANES = 64  # room a fold needs, in elements
+SHORT_RUN = 32  # a run below is folded one by one
+WIDE_RUN = 256  # from here on it is read in rows of LANES
 
 
 def add(a, b):
@@ -70,12 +72,12 @@ def fold_columns(combine, load, shift, total, x, start, rows, stride, width):
 @outlined
 def fold_row(combine, load, shift, x, start, n, lanes):
     """The fold over x[start : start + n], n >= 1; `lanes` points to LANES elements of scratch."""
-    if n < 32:
+    if n < SHORT_RUN:
         s = load(x[start], shift)
         for j in range(1, n):
             s = combine(s, load(x[start + j], shift))
         return s
-    width = 16 if n < 256 else LANES
+    width = 16 if n < WIDE_RUN else LANES
     rows = n // width
     fold_columns(combine, load, shift, lanes, x, start, rows, width, width)
     rest = start + rows * width

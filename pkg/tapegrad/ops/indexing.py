@@ -13,7 +13,7 @@ from typing import Any
 from ..dtypes import DTYPES, float32, float64, int32, int64, uint8
 from . import indexing_kernels as kernels
 from .index_plan import plan_index
-from .indexing_samples import SAMPLES
+from .indexing_samples import CONSTANTS, SAMPLES
 from .joining import cat
 from .registry import Given, Plan, structured
 from .shapes import broadcast_shapes, normal_dim, numel
@@ -82,6 +82,7 @@ take_rows = structured(
     errors=_ERRORS,
     doc="Rows x[index] for an int64 index of any shape; negative ones count from the end.",
     samples=SAMPLES["take_rows"],
+    constants=CONSTANTS["take_rows"],
 )
 
 
@@ -117,6 +118,7 @@ put_rows = structured(
     errors=_ERRORS,
     doc="x with rows at the index replaced (or increased) by those of v; the result may be x's own memory.",
     samples=SAMPLES["put_rows"],
+    constants=CONSTANTS["put_rows"],
 )
 
 
@@ -145,6 +147,7 @@ _flat_index = structured(
     errors=_ERRORS,
     doc="Row-major numbers of positions given by one int64 tensor per dimension, all of one shape.",
     samples=SAMPLES["flat_index"],
+    constants=CONSTANTS["flat_index"],
 )
 
 
@@ -180,6 +183,7 @@ _select = structured(
     errors={kernels.OUT_OF_BOUNDS: lambda *_: IndexError("index out of range in self")},
     doc="The slices of x along `dim` that a 1-D int64 index names.",
     samples=SAMPLES["index_select"],
+    constants=CONSTANTS["index_select"],
 )
 
 
@@ -233,6 +237,7 @@ gather = structured(
     errors={kernels.OUT_OF_BOUNDS: _gather_out_of_bounds},
     doc="y[i][j] = x[index[i][j]][j] for dim 0, and so on for other dimensions.",
     samples=SAMPLES["gather"],
+    constants=CONSTANTS["gather"],
 )
 
 
@@ -284,6 +289,7 @@ scatter_add = structured(
     errors={kernels.OUT_OF_BOUNDS: _gather_out_of_bounds},
     doc="x with src[i][j] added at x[index[i][j]][j] for dim 0, in the order of the index.",
     samples=SAMPLES["scatter_add"],
+    constants=CONSTANTS["scatter_add"],
 )
 
 
@@ -300,6 +306,7 @@ _count_nonzero = structured(
     contiguous=True,
     doc="How many elements are not 0, as an int64.",
     samples=[((3,),), ((2, 3),), ((0, 2),), ((),), (Given([[1, 0, 1]] * 15000),)],
+    constants=CONSTANTS["count_nonzero"],
 )
 _nonzero = structured(
     "nonzero",
@@ -312,6 +319,7 @@ _nonzero = structured(
     contiguous=True,
     doc="Positions of the first `count` elements that are not 0, one row each.",
     samples=SAMPLES["nonzero"],
+    constants=CONSTANTS["nonzero"],
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..dtypes import int64
@@ -61,4 +62,25 @@ SAMPLES: dict[str, list[Any]] = {
         (Given(1), {"count": 1}),
         (Given([[1, 0, 1]] * 15000), {"count": 30000}),
     ],
+}
+
+# Per op: what brings a size that its kernels name to n; see `structured`.
+CONSTANTS: dict[str, Mapping[str, Callable[[int], Any] | None]] = {
+    "take_rows": {
+        "GRAIN": lambda n: ((9, 5), Index((n // 5,), 9)),
+        "COLUMNS": lambda n: ((9, n), Index((12,), 9)),
+    },
+    "put_rows": {
+        "GRAIN": lambda n: ((n // 64, 70), Index((9,), n // 64), (9, 70), {"accumulate": True}),
+        "COLUMNS": lambda n: ((9, n), Given([1, 7, 3], int64), (3, n)),
+    },
+    "index_select": {
+        "GRAIN": lambda n: ((3, 9, 5), Index((n // 15,), 9), {"dim": 1}),
+        "COLUMNS": lambda n: ((2, 9, n), Index((12,), 9), {"dim": 1}),
+    },
+    "flat_index": {"GRAIN": lambda n: (Index((n,), 3), Index((n,), 4), {"sizes": (3, 4), "dims": (0, 1)})},
+    "gather": {"GRAIN": lambda n: ((7, 4), Index((n // 4, 4), 7), {"dim": 0})},
+    "scatter_add": {"GRAIN": lambda n: ((7, 4), Index((n // 4, 4), 7), (n // 4, 4), {"dim": 0})},
+    "count_nonzero": {"GRAIN": lambda n: ((n,),)},
+    "nonzero": {},
 }

@@ -49,12 +49,15 @@ def copy_bytes(target, source, count):
             t1[i] = s1[i]
 
 
+GRAIN = 32768  # elements of a chunk of rows
+
+
 def cat_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     size = w[2]
     total = row_length(w)
     if lo == -1:
-        return plan_items(f, w[1] if total > 0 else 0, max(1, 32768 // max(1, total)), 0, 1)
+        return plan_items(f, w[1] if total > 0 else 0, max(1, GRAIN // max(1, total)), 0, 1)
     inputs = pointer(f[FRAME_IN], int64)
     for row in range(lo, hi):
         place = f[FRAME_OUT] + row * total * size
@@ -71,7 +74,7 @@ def cat_dx_kernel(f, lo, hi):
     which = f[FRAME_IN]
     width = w[3 + which]
     if lo == -1:
-        return plan_items(f, w[1] if width > 0 else 0, max(1, 32768 // max(1, width)), 0, 1)
+        return plan_items(f, w[1] if width > 0 else 0, max(1, GRAIN // max(1, width)), 0, 1)
     total = row_length(w)
     left = 0
     for i in range(which):
@@ -156,6 +159,7 @@ _cat = structured(
         ((2, 3, 1), (0,), (2, 2, 1), {"dim": -2}),
         ((300, 70), (300, 80), {"dim": 1}),
     ],
+    constants={"GRAIN": lambda n: ((n // 16, 9), (n // 16, 7), {"dim": 1})},
 )
 
 

@@ -122,6 +122,17 @@ _CLASS_SAMPLES = [
     ((900, 50), Index((900,), 50), (50,), {"ignore_index": 3, "reduction": kernels.MEAN}),
     ((30, 1500), Index((30,), 1500), None, {"ignore_index": -100, "reduction": kernels.NONE}),
 ]
+
+
+def _classes(n: int) -> Any:
+    return (kernels.BLOCK // n + 40, n), Index((kernels.BLOCK // n + 40,), n), None, _MEAN_OF_ALL
+
+
+def _rows(n: int) -> Any:
+    return (n, 3), Index((n,), 3), (3,), _MEAN_OF_ALL
+
+
+_MEAN_OF_ALL = {"ignore_index": -100, "reduction": kernels.MEAN}
 _cross_entropy = structured(
     "cross_entropy",
     inputs=("x", "target", "weight"),  # weight may be None
@@ -134,6 +145,10 @@ _cross_entropy = structured(
     errors=_ERRORS,
     doc="Cross entropy of logits `(N, C)` with classes `(N,)`; see the function `cross_entropy`.",
     samples=_CLASS_SAMPLES,
+    constants={
+        **dict.fromkeys(("SHORT", "SHORT_RUN", "LANES", "WIDE_RUN", "KEEP", "BLOCK"), _classes),
+        "GRAIN": lambda n: _rows(n // 3),
+    },
 )
 _nll = structured(
     "nll_loss",
@@ -147,9 +162,13 @@ _nll = structured(
     errors=_ERRORS,
     doc="Minus the logarithm of the probability `(N, C)` of the class `(N,)`; see `nll_loss`.",
     samples=_CLASS_SAMPLES,
+    constants={"PICKED_ROWS": _rows, "GRAIN": lambda n: _rows(n // 3)},
 )
 
 
+_PAIR_CONSTANTS = dict.fromkeys(
+    ("ELEMENTS", "BLOCK", "LANES", "SHORT_RUN", "WIDE_RUN"), lambda n: ((n,), (n,), {"reduction": kernels.SUM})
+)
 _PAIR_SAMPLES = [
     (shape, shape, {"reduction": r})
     for shape in ((3, 4), (), (2, 0), (150, 300))
@@ -197,6 +216,7 @@ _mse = structured(
     contiguous=True,
     doc="Squared differences of two tensors of one shape; see `mse_loss`.",
     samples=_PAIR_SAMPLES,
+    constants=_PAIR_CONSTANTS,
 )
 _l1 = structured(
     "l1_loss",
@@ -212,6 +232,7 @@ _l1 = structured(
     contiguous=True,
     doc="Absolute differences of two tensors of one shape; see `l1_loss`.",
     samples=_PAIR_SAMPLES,
+    constants=_PAIR_CONSTANTS,
 )
 
 

@@ -33,6 +33,8 @@ from .fold import LANES, add, chunks_of, fold_row, larger, plain, plan_items, pu
 SHORT = 32  # classes up to which rows are taken in blocks, exponentials in one flat pass
 KEEP = 1024  # classes up to which the probabilities are kept
 BLOCK = 1024
+GRAIN = 32768  # elements of a chunk of rows
+PICKED_ROWS = 4096  # rows of a chunk where one element of each is read
 NONE, MEAN, SUM = 0, 1, 2
 OUT_OF_BOUNDS = 1
 
@@ -40,7 +42,7 @@ OUT_OF_BOUNDS = 1
 
 
 def rows_per_chunk(n):
-    return max(1, 32768 // max(1, n))
+    return max(1, GRAIN // max(1, n))
 
 
 def finish(f, reduction, partials, chunks, y, total):
@@ -98,7 +100,7 @@ def cross_entropy_kernel(f, lo, hi):
         tmp = pointer(area, T)
         z = pointer(area + BLOCK * size, T)
         picked = pointer(area + 2 * BLOCK * size, T)
-        lanes = pointer(area + (3 * BLOCK - LANES) * size, T)  # of rows that are alone in their block
+        lanes = pointer(area + (3 * BLOCK - LANES) * size, T)
         loss = 0.0
         total = 0.0
         block = BLOCK // max(1, n) if n <= SHORT else 1
@@ -112,7 +114,7 @@ def cross_entropy_kernel(f, lo, hi):
                     return OUT_OF_BOUNDS
                 if n == 0:
                     continue
-                m = fold_row(larger, plain, T(0.0), x, p, n, tmp)
+                m = fold_row(larger, plain, T(0.0), x, p, n, lanes)
                 picked[r] = x[p + max(t, 0)] - m
                 if n <= SHORT:
                     for j in range(n):
@@ -226,7 +228,7 @@ def cross_entropy_dx_kernel(f, lo, hi):
 def nll_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     rows, n, ignore, reduction, weighted = w[0], w[1], w[3], w[4], w[5]
-    grain = 4096
+    grain = PICKED_ROWS
     chunks = max(1, chunks_of(rows, grain))
     if lo == -1:
         return plan_items(f, max(1, rows), grain, chunks * 16, 1 if reduction == NONE else 2)
@@ -289,7 +291,7 @@ def nll_dx_kernel(f, lo, hi):
 
 # ---- mse and l1: words elements, size, reduction ------------------------------------------------
 
-ELEMENTS = 32768
+ELEMENTS = 32768  # of a chunk
 
 
 def distance(d, square):

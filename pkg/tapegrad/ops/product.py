@@ -9,6 +9,7 @@ broadcasting batches are views around these primitives.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..dtypes import bool_, float32, float64, int32, int64, uint8
@@ -86,6 +87,23 @@ def mm_rule(a: Any, b: Any) -> Plan:
     return Plan((m, n), a.dtype, words=(m, n, k, a.dtype.itemsize, *words), make_contiguous=copies)
 
 
+def _constants(sample: Callable[[int, int, int], Any], more: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What brings the sizes at which products change their way to a number; `sample` of rows, columns, inner size."""
+    return {
+        "WORTH_CUTTING": lambda c: sample(128, 128, c // 16384),
+        "LONG": lambda c: sample(c, 90, 100),
+        "BLOCK": lambda c: sample(c, 70, c),
+        "SQUARE": lambda c: sample(c, 130, 260),
+        "PACKED_ROWS": lambda c: sample(c, 30, 20),
+        "PACKED_ELEMENTS": lambda c: sample(40, 64, c // 64),
+        "PACKED_WORK": lambda c: sample(100, c // 10000, 100),
+        "FEW_ROWS": lambda c: sample(c, 12, 20),
+        "FEW_COLUMNS": lambda c: sample(40, c, 20),
+        "PANELS": None,  # a place in a table
+        **more,
+    }
+
+
 _mm = structured(
     "mm",
     inputs=("a", "b"),
@@ -104,6 +122,7 @@ _mm = structured(
         ((2, 0), (0, 3)),
         ((200, 30), (30, 220)),
     ],
+    constants=_constants(lambda m, n, k: ((m, k), (k, n)), {}),
 )
 
 
@@ -151,6 +170,9 @@ _bmm = structured(
         ((2, 2, 0), (2, 0, 3)),
         ((5, 100, 20), (5, 20, 100)),
     ],
+    constants=_constants(
+        lambda m, n, k: ((2, m, k), (2, k, n)), {"SMALL_BATCH": lambda c: ((3, 64, c // 8192), (3, c // 8192, 128))}
+    ),
 )
 
 
@@ -172,6 +194,7 @@ _integer_product = structured(
     contiguous=True,
     doc="`bmm` for whole numbers; overflow wraps.",
     samples=[((2, 3, 4), (2, 4, 5)), ((1, 2, 0), (1, 0, 3)), ((5, 100, 20), (5, 20, 100))],
+    constants={"INTEGER_WORK": lambda c: ((2, 5, 256), (2, 256, c // 256))},
 )
 
 
@@ -235,6 +258,10 @@ _linear = structured(
         ((2, 0), (3, 0), (3,)),
         ((200, 30), (220, 30), (220,)),
     ],
+    constants=_constants(
+        lambda m, n, k: ((m, k), (n, k), (n,)),
+        {"BAND": lambda c: ((c, 5), (7, 5), (7,)), "SUMMED": lambda c: ((c // 256, 5), (300, 5), (300,))},
+    ),
 )
 
 

@@ -23,25 +23,35 @@ from .fold import chunks_of, plan_items
 
 # ---- blocks: how a result of m x n with inner size k is cut -------------------------------------
 
+WORTH_CUTTING = 4194304  # multiply-adds
+LONG, BLOCK, SQUARE = 512, 256, 128  # rows or columns: that are cut into blocks, of a block, that are halved
+# b is transposed first: for so many rows or more, while b and the product are no larger.
+PACKED_ROWS, PACKED_ELEMENTS, PACKED_WORK = 32, 8192, 1000000
+FEW_ROWS, FEW_COLUMNS = 64, 16  # where it is not, both being less
+SMALL_BATCH = 1048576  # multiply-adds of the products of a batch that are one chunk
+INTEGER_WORK = 65536  # multiply-adds of a chunk
+BAND = 1024  # rows whose sums are added in order
+SUMMED = 65536  # elements of a chunk of column sums
+
 
 def block_rows(m, n, k):
-    """Rows of one block; below 4 million multiply-adds the result is one block."""
-    if m * n * k < 4194304:
+    """Rows of one block; below WORTH_CUTTING the result is one block."""
+    if m * n * k < WORTH_CUTTING:
         return m
-    if m >= 512:
-        return 256
-    if n >= 512 or m < 128 or m < n:
+    if m >= LONG:
+        return BLOCK
+    if n >= LONG or m < SQUARE or m < n:
         return m
     return ((m + 1) // 2 + 31) // 32 * 32
 
 
 def block_columns(m, n, k):
     """Columns of one block; only one of rows and columns is ever cut."""
-    if m * n * k < 4194304 or m >= 512:
+    if m * n * k < WORTH_CUTTING or m >= LONG:
         return n
-    if n >= 512:
-        return 256
-    if n < 128 or m >= n:
+    if n >= LONG:
+        return BLOCK
+    if n < SQUARE or m >= n:
         return n
     return ((n + 1) // 2 + 31) // 32 * 32
 
@@ -56,9 +66,9 @@ def block_count(m, n, k):
 
 def packs(m, n, k, ta, tb):
     """Whether b, stored transposed, is worth transposing before the product (see the module's text)."""
-    if ta != 0 or tb == 0 or m < 32 or n < 8 or n * k > 8192 or m * n * k > 1000000:
+    if ta != 0 or tb == 0 or m < PACKED_ROWS or n < 8 or n * k > PACKED_ELEMENTS or m * n * k > PACKED_WORK:
         return 0
-    if m < 64 and n < 16:
+    if m < FEW_ROWS and n < FEW_COLUMNS:
         return 0
     return 1
 
@@ -231,7 +241,7 @@ def product_3d(f, lo, hi, batch, size, c, a, lda, sa, ta, b, ldb, sb, tb, m, n, 
     panels = packed >= 0
     if not panels:
         packed = n * k * size if packs(m, n, k, ta, tb) != 0 else 0
-    grain = max(1, 1048576 // max(1, m * n * k))
+    grain = max(1, SMALL_BATCH // max(1, m * n * k))
     if lo == -1:
         items = batch if m * n > 0 else 0
         return plan_items(f, items, grain, packed * chunks_of(batch, grain), 1)
@@ -283,7 +293,7 @@ def integer_product_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     m, n, k = w[1], w[2], w[3]
     if lo == -1:
-        return plan_items(f, w[0] * m, max(1, 65536 // max(1, n * k)), 0, 1)
+        return plan_items(f, w[0] * m, max(1, INTEGER_WORK // max(1, n * k)), 0, 1)
     a = pointer(f[FRAME_IN], T)
     b = pointer(f[FRAME_IN + 1], T)
     c = pointer(f[FRAME_OUT], T)
@@ -344,23 +354,21 @@ def add_columns(total, x, rows, n, left, right):
 
 
 def linear_db_kernel(f, lo, hi):
-    """Column sums: rows in bands of 1024 whose sums are added in order."""
+    """Column sums: rows in bands whose sums are added in order."""
     w = pointer(f[FRAME_EXT], int64)
     m, n = w[0], w[1]
-    block = 256  # columns to one item
     if lo == -1:
-        items = (n + block - 1) // block
-        return plan_items(f, items, max(1, 65536 // max(1, m * block)), 2 * n * w[3], 1)
+        return plan_items(f, chunks_of(n, BLOCK), max(1, SUMMED // max(1, m * BLOCK)), 2 * n * w[3], 1)
     g = pointer(f[FRAME_OUT], T)
     gx = pointer(f[FRAME_GX], T)
     total = pointer(f[FRAME_SCRATCH], T)
     band = pointer(f[FRAME_SCRATCH] + n * w[3], T)
-    left = lo * block
-    right = min(n, hi * block)
-    add_columns(total, g, min(m, 1024), n, left, right)
-    for i in range(1024, m, 1024):
+    left = lo * BLOCK
+    right = min(n, hi * BLOCK)
+    add_columns(total, g, min(m, BAND), n, left, right)
+    for i in range(BAND, m, BAND):
         start = pointer(f[FRAME_OUT] + i * n * w[3], T)
-        add_columns(band, start, min(1024, m - i), n, left, right)
+        add_columns(band, start, min(BAND, m - i), n, left, right)
         for j in range(left, right):
             total[j] = total[j] + band[j]
     if f[FRAME_ACC] == 0:

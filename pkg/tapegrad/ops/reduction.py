@@ -178,6 +178,17 @@ def _place_dx(c: Any, g: Any) -> Any:
     return zeros.scatter_add(1, c.aux.reshape(shape), g.reshape(shape)).reshape(full)
 
 
+_CONSTANTS = {
+    **dict.fromkeys(
+        ("SEGMENT", "BAND", "LANES", "SHORT_RUN", "WIDE_RUN"), lambda n: ((3 if n < 9999 else 1, n), {"dims": (1,)})
+    ),
+    "WIDTH": lambda n: ((2, 3, n), {"dims": (1,)}),
+    "ROWS": lambda n: ((2, n, 3), {"dims": (1,)}),
+    "BLOCK": lambda n: ((n // 4, 4), {"dims": (0,)}),
+    "ROOM": None,  # bytes, which follow from WIDTH
+}
+
+
 def _declare(
     name: str,
     rule: Any,
@@ -213,6 +224,7 @@ def _declare(
             ((150, 300), {"dims": (0,)}),
             ((300, 150), {"dims": (0, 1)}),
         ],
+        constants=_CONSTANTS,
     )
 
 

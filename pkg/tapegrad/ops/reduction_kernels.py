@@ -20,6 +20,7 @@ SEGMENT = 32768  # elements of a segment of a row
 BAND = 1024  # elements folded in the lane type
 WIDTH = 256  # columns of an item where inner > 1
 ROWS = 256  # rows folded in the lane type where inner > 1
+BLOCK = 65536  # elements of a segment where inner > 1
 BAND_ROOM = 0  # bytes of scratch per chunk for a `fetch` that computes its elements
 
 
@@ -68,7 +69,7 @@ def fetch(f, start, n, area):
 
 
 def rows_of_segment(inner):
-    return max(ROWS, 65536 // min(inner, WIDTH))
+    return max(ROWS, BLOCK // min(inner, WIDTH))
 
 
 def reduce_body(f, lo, hi, combine, load, finish, shift, L, A, R):

@@ -12,6 +12,7 @@ from ..native.symbols import exp, fabs, log, pointer, where
 from .fold import add, chunks_of, exp_less, fold_row, larger, plain, plan_items, put
 from .reduction_kernels import BAND, SEGMENT, WIDTH, fill_empty
 
+ROWS = 64  # whose exponentials are added in the element type
 ROOM = 3 * WIDTH * 8  # bytes of scratch per chunk: lanes of a fold, or columns of maxima, of a stretch, of totals
 
 
@@ -56,10 +57,10 @@ def logsumexp_kernel(f, lo, hi):
                 top[c] = larger(top[c], x[p + j * inner + c])
         for c in range(width):
             top[c] = finite(top[c])
-        for first in range(0, n, 64):
+        for first in range(0, n, ROWS):
             for c in range(width):
                 part[c] = T(0)
-            for j in range(first, min(n, first + 64)):
+            for j in range(first, min(n, first + ROWS)):
                 for c in range(width):
                     part[c] = part[c] + exp(x[p + j * inner + c] - top[c])
             for c in range(width):

@@ -127,6 +127,7 @@ class Op:
     no_bool: bool = False
     errors: Mapping[int, Callable[[int, int], Exception]] = field(default_factory=dict)
     samples: Sequence[Any] = ()
+    constants: Mapping[str, Callable[[int], Any] | None] = field(default_factory=dict)
     id: int = -1
     run: Callable[..., Any] = _no_tensors  # set by the floor that has Tensors
 
@@ -273,6 +274,7 @@ def structured(
     errors: Mapping[int, Callable[[int, int], Exception]] | None = None,
     doc: str,
     samples: Sequence[Any] = (),
+    constants: Mapping[str, Callable[[int], Any] | None] | None = None,
     reference: Callable[..., Any] | None = None,
     method: bool = False,
 ) -> Op:
@@ -287,6 +289,11 @@ def structured(
     that may be missing. An op without inputs gets the argument `dtype` from the tests. An op
     without a rule is called by its own code: its samples are what that code passes, see
     `random.py` and `optimizer.py`.
+
+    `constants` names every size at which the kernels change their way: blocks, bands, room in scratch. It maps the
+    constant's name in the kernel's module to a function that makes a sample in which this size is n. The tests call
+    it with the constant's value, one less, one more and twice that, and refuse a kernel whose code reads a
+    constant that is not named here. None stands for a number that is no size of the data.
     """
     return register(
         Op(
@@ -306,6 +313,7 @@ def structured(
             returns_aux=returns_aux,
             errors=errors or {},
             samples=samples,
+            constants=constants or {},
             reference=reference,
             method=method,
         )

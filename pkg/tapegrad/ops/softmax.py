@@ -24,7 +24,9 @@ __all__ = ["log_softmax", "softmax"]
 
 SHORT = 32  # rows up to this length are taken in blocks
 BLOCK = 1024  # elements of such a block
+STRETCH = BLOCK - LANES  # of a long row whose products are added at a time
 COLUMNS = 64  # columns of one item where inner > 1
+GRAIN = 32768  # elements of a chunk
 
 
 def items_of(outer, n, inner):
@@ -34,7 +36,7 @@ def items_of(outer, n, inner):
 
 
 def grain_of(n, inner):
-    return max(1, 32768 // max(1, n if inner == 1 else n * COLUMNS))
+    return max(1, GRAIN // max(1, n if inner == 1 else n * COLUMNS))
 
 
 def short_softmax(x, y, tmp, lo, hi, n, log_of):
@@ -185,13 +187,12 @@ def softmax_dx_kernel(f, lo, hi):
                 for c in range(width):
                     put(gx, q + c, y[q + c] * (g[q + c] - tmp[c]), acc)
         return 0
-    lanes = pointer(scratch + (BLOCK - LANES) * size, T)
-    width = BLOCK - LANES
+    lanes = pointer(scratch + STRETCH * size, T)
     for row in range(lo, hi):
         p = row * n
         s = T(0.0)
-        for first in range(0, n, width):  # the products of a stretch, then their sum
-            count = min(width, n - first)
+        for first in range(0, n, STRETCH):  # the products of a stretch, then their sum
+            count = min(STRETCH, n - first)
             for j in range(count):
                 tmp[j] = g[p + first + j] * y[p + first + j]
             s += fold_row(add, plain, T(0.0), tmp, 0, count, lanes)
@@ -284,6 +285,16 @@ _SAMPLES = [
     ((150, 300), {"dim": 0}),
 ]
 
+
+def _rows_of(n: int) -> Any:
+    return (BLOCK // n + 40, n), {"dim": 1}
+
+
+_CONSTANTS = {
+    **dict.fromkeys(("SHORT", "SHORT_RUN", "LANES", "WIDE_RUN", "BLOCK", "STRETCH"), _rows_of),
+    "COLUMNS": lambda n: ((3, 5, n), {"dim": 1}),
+    "GRAIN": lambda n: ((n // 40, 40), {"dim": 1}),
+}
 softmax = structured(
     "softmax",
     inputs=("x",),
@@ -295,6 +306,7 @@ softmax = structured(
     contiguous=True,
     doc="exp(x) divided by its sum along `dim`; rows of -inf alone give NaN.",
     samples=_SAMPLES,
+    constants=_CONSTANTS,
 )
 log_softmax = structured(
     "log_softmax",
@@ -307,4 +319,5 @@ log_softmax = structured(
     contiguous=True,
     doc="The logarithm of `softmax` along `dim`, safe where softmax would round to 0.",
     samples=_SAMPLES,
+    constants=_CONSTANTS,
 )

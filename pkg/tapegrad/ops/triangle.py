@@ -43,6 +43,7 @@ def _triangle(name: str, upper: int, doc: str) -> Any:
             ((0, 2),),
             ((2, 170, 170),),
         ],
+        constants={"GRAIN": lambda n: ((n // 128, 128),)},
     )
 
 
