@@ -10,6 +10,8 @@ modules = {
     name: "pkg/" + name.replace(".", "/") + ".pyx"
     for name in (
         "tapegrad._layout",
+        "tapegrad.native._cpu",
+        "tapegrad.native._loader",
         "tapegrad._interrupts",
         "tapegrad.tape._storage",
         "tapegrad.tape._tape",

@@ -24,8 +24,8 @@ cdef object main_thread = threading.main_thread
 cdef class held_back:
     """Signals with a handler in Python wait until the end of a `with` statement.
 
-    They do so in the main thread, the only one that runs such handlers; elsewhere nothing happens. Inside one another the
-    outermost counts. Each `with` takes an object of its own.
+    They do so in the main thread, the only one that runs such handlers; elsewhere nothing happens. Inside one another
+    the outermost counts. Each `with` takes an object of its own.
     """
 
     cdef list handlers          # (signal, what handled it)

@@ -19,7 +19,7 @@ from importlib.machinery import PathFinder
 from .._config import add_section, settings
 from .._interrupts import held_back
 from ..dtypes import dtype, float32, float64
-from .engine import host_features, target_cpu
+from .engine import host_features, target_features
 from .kernels import compile_kernel, store
 from .panels import panel_kernel
 
@@ -53,8 +53,7 @@ def table_address(real: dtype = float32) -> int:
 
 def panels_pay() -> bool:
     """Whether kernels are compiled for a CPU whose vectors `tiles.py` is written for."""
-    features = target_cpu()[1].split(",")
-    return "+avx512f" in features and "+avx512vl" in features
+    return target_features() >= {"avx512f", "avx512vl"}
 
 
 def call_table() -> ctypes.Array[ctypes.c_int64]:

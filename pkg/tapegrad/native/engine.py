@@ -1,7 +1,8 @@
-"""Loads object code into the process with llvmlite alone: Numba is not needed to run a kernel.
+"""Loads object code into the process, without Numba and mostly without LLVM.
 
-All objects go into one MCJIT engine, which lives as long as the process, since addresses handed
-out stay in op tables and records.
+Plain ELF objects are put into memory by `_loader`; what it does not know goes into one MCJIT engine of llvmlite,
+which lives as long as the process, since addresses handed out stay in op tables and records. Loading LLVM takes 30 ms,
+so nothing else of it is asked either where kernels only have to be loaded: what the CPU is, is read by `_cpu`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,21 @@ import functools
 import os
 import sys
 import threading
+from importlib.machinery import PathFinder
 from typing import Any
 
-__all__ = ["EngineError", "host_features", "llvm_version", "load_object", "target_cpu"]
+from . import _cpu, _loader
+
+__all__ = [
+    "EngineError",
+    "cpu_words",
+    "host_features",
+    "how_loaded",
+    "load_object",
+    "target_cpu",
+    "target_features",
+    "version_file",
+]
 
 _lock = threading.RLock()
 _engine: Any = None
@@ -23,11 +36,18 @@ class EngineError(RuntimeError):
     """Object code that cannot run in this process."""
 
 
-def llvm_version() -> str:
-    """Version of llvmlite, which fixes that of LLVM."""
-    import llvmlite
+def version_file(package: str) -> bytes:
+    """What tells one version of a package from another, without importing it or any metadata (20 ms)."""
+    spec = PathFinder.find_spec(package)
+    if spec is None or spec.origin is None:
+        return b"none"
+    try:
+        with open(os.path.join(os.path.dirname(spec.origin), "_version.py"), "rb") as file:
+            return file.read()
+    except OSError:  # installed without sources
+        import importlib.metadata
 
-    return str(llvmlite.__version__)
+        return importlib.metadata.version(package).encode()
 
 
 def target_cpu() -> tuple[str, str]:
@@ -46,11 +66,28 @@ def cpu_of(name: str | None, features: str | None) -> tuple[str, str]:
     return name, features
 
 
+@functools.cache
+def cpu_words() -> str:
+    """What decides `target_cpu()` beside the environment: the CPU's own words, or else what LLVM makes of them."""
+    return _cpu.words() or " ".join(cpu_of(None, None))
+
+
+@functools.cache
 def host_features() -> frozenset[str]:
-    """Features of the CPU itself, whatever kernels are compiled for."""
+    """Features of the CPU itself, whatever kernels are compiled for: those that decide something here."""
+    known: frozenset[str] | None = _cpu.features()
+    if known is not None:
+        return known
     import llvmlite.binding as llvm
 
     return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+def target_features() -> frozenset[str]:
+    """The same of the CPU that kernels are compiled for."""
+    if os.environ.get("NUMBA_CPU_NAME") or "NUMBA_CPU_FEATURES" in os.environ:
+        return frozenset(f[1:] for f in target_cpu()[1].split(",") if f.startswith("+"))
+    return host_features()
 
 
 def _start() -> Any:
@@ -68,12 +105,26 @@ def _start() -> Any:
     return _engine
 
 
+def how_loaded() -> str:
+    """Who puts object code into memory here, for `show_config()`."""
+    if _engine is None:
+        return "by tapegrad" if _loader.available else "by LLVM (tapegrad's own loader does not know this platform)"
+    return f"{len(_keep)} by LLVM" + (", the others by tapegrad" if _loader.available else "")
+
+
 def load_object(object_code: bytes, symbol: str, undefined: tuple[str, ...]) -> int:
     """Address of `symbol` in the given object code.
 
     `undefined` are the names the object takes from the process. LLVM ends the process when one of
     them cannot be found, so they are looked up first: EngineError.
     """
+    address = _loader.load(object_code, symbol)
+    if address:
+        return address
+    return _load_with_llvm(object_code, symbol, undefined)
+
+
+def _load_with_llvm(object_code: bytes, symbol: str, undefined: tuple[str, ...]) -> int:
     import llvmlite.binding as llvm
 
     with _lock:

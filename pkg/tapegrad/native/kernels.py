@@ -12,7 +12,7 @@ from typing import Any
 from .._config import add_section, settings
 from .._interrupts import held_back
 from ..dtypes import dtype
-from .engine import EngineError, load_object, target_cpu
+from .engine import EngineError, how_loaded, load_object, target_cpu
 from .keys import KernelError, kernel_key
 from .objects import ObjectStore, StoredObject
 
@@ -160,6 +160,7 @@ def _configuration() -> dict[str, object]:
     return {
         "cpu": f"{cpu} ({' '.join(shown) or 'no vector extensions listed'})",
         "cache": f"{store.root or '-'} ({store.state}, at most {store.limit >> 20} MiB)",
+        "put into memory": how_loaded(),
         **statistics(),
     }
 
