@@ -41,7 +41,7 @@ from ._modes import (
     no_grad,
     set_grad_enabled,
 )
-from ._random import bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
+from ._random import bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
 from ._runtime import _multi_tensor_update as _multi_tensor_update
 from ._runtime import empty_cache, get_num_threads, memory_stats, set_num_threads, show_config, tape_stats
 from ._size import Size
@@ -116,6 +116,7 @@ __all__ = [
     "long",
     "manual_seed",
     "memory_stats",
+    "multinomial",
     "nan",
     "no_grad",
     "normal",

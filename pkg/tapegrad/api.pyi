@@ -35,6 +35,7 @@ from ._tensor import is_inference_mode_enabled as is_inference_mode_enabled
 from ._factories import linspace as linspace
 from ._generator import manual_seed as manual_seed
 from ._runtime import memory_stats as memory_stats
+from ._random import multinomial as multinomial
 from ._modes import no_grad as no_grad
 from ._random import normal as normal
 from ._factories import ones as ones
@@ -199,6 +200,7 @@ __all__ = [
     "movedim",
     "mse_loss",
     "mul",
+    "multinomial",
     "multiply",
     "mv",
     "nan",
