@@ -180,6 +180,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "check_probabilities": lambda x: np.zeros(0),
     "check_classes": lambda x, classes: np.zeros(0, np.int64),
     "check_deviations": lambda x: np.zeros(0),
+    "check_weights": lambda x, replacement: np.zeros(0),
     "check_total_norm": lambda x, order: np.zeros(0),
     "arange": _arange,
     "integer_arange": _arange,

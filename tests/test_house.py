@@ -35,7 +35,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
-        | {"_wiring", "api"},
+        | {"_tensor_types", "_wiring", "api", "return_types"},
     ),
     ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("replay", {"replay"}),

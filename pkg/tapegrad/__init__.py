@@ -14,7 +14,7 @@ from ._interrupts import held_back
 
 with held_back():  # the registry cannot be filled twice, nor half
     from . import api as _api
-    from . import autograd
+    from . import autograd, return_types
     from .api import *  # noqa: F403
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _LAZY = ("cuda", "examples", "io", "native", "nn", "optim", "replay", "testing", "utils")
 _FROM = {"load": "io", "save": "io", "compile": "replay"}
 
-__all__ = [*_api.__all__, "__version__", "autograd", "compile", "load", "nn", "optim", "save", "utils"]
+__all__ = [*_api.__all__, "__version__", "autograd", "compile", "load", "nn", "optim", "return_types", "save", "utils"]
 
 if TYPE_CHECKING:
     from . import cuda as cuda

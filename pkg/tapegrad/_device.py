@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["device"]
+__all__ = ["device", "get_default_device", "set_default_device"]
 
 
 class device:
@@ -35,6 +35,14 @@ class device:
         self.type: str = name
         self.index: int | None = index
 
+    # `with device("cpu"):` makes tensors on it, where they are made in any case.
+    def __enter__(self) -> device:
+        require_cpu(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
     def __repr__(self) -> str:
         number = "" if self.index is None else f", index={self.index}"
         return f"device(type={self.type!r}{number})"
@@ -59,3 +67,17 @@ def require_cpu(where: object) -> None:
     d = where if isinstance(where, device) else device(where)  # type: ignore[arg-type]
     if d.type != "cpu":
         raise RuntimeError(f"tapegrad has no {d.type} device in this build; use device='cpu'")
+
+
+def get_default_device() -> device:
+    """The device that tensors are made on: the CPU."""
+    return CPU
+
+
+def set_default_device(device: device | str | None) -> None:
+    """Sets where tensors are made; RuntimeError for anything but the CPU.
+
+    >>> import tapegrad as torch
+    >>> torch.set_default_device("cpu")
+    """
+    require_cpu(device)

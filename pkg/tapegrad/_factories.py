@@ -259,16 +259,3 @@ def legacy_constructor(self: Tensor, args: tuple[Any, ...], kwargs: dict[str, An
     else:
         source = empty(*args) if args else empty(0)
     _tensor.adopt(self, source.detach())
-
-
-def typed_constructor(d: dtype, name: str) -> Any:
-    """`torch.FloatTensor` and its kin: sizes or data to a tensor of one type."""
-
-    def construct(*args: Any) -> Tensor:
-        if len(args) == 1 and isinstance(args[0], (list, tuple, np.ndarray, Tensor)):
-            return tensor(args[0], dtype=d)
-        return empty(*args, dtype=d) if args else empty(0, dtype=d)
-
-    construct.__name__ = construct.__qualname__ = name
-    construct.__doc__ = f"A tensor of {d.name} from sizes or from data; `torch.tensor(..., dtype=)` says it plainer."
-    return construct

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from . import _structured, _tensor
 from ._arrays import from_numpy
@@ -11,15 +14,18 @@ from ._default_dtype import check_dtype
 from ._device import require_cpu
 from ._generator import Generator, default_generator
 from ._tensor import Tensor
-from .dtypes import dtype, int64
+from .dtypes import dtype, float64, int64
 from .ops import random as draws
-from .ops.checks import check_deviations
+from .ops.checks import check_deviations, check_weights
 from .ops.random import Draw
+from .ops.random_draw import CLASS_NAMES
+from .ops.reduction import argmax
 from .ops.registry import BY_NAME
 from .tape import _capture
 
 __all__ = [
     "bernoulli",
+    "multinomial",
     "normal",
     "rand",
     "rand_like",
@@ -263,7 +269,68 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Generator | None = None
     return _in_place(self, lambda shape, d: draws.plan_bernoulli_(shape, d, p), generator)
 
 
+def multinomial(
+    input: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+) -> Tensor:
+    """Places drawn with probabilities proportional to the weights along the last dimension of `input`.
+
+    RuntimeError for weights that are negative or not finite, for rows of zeros, and for more samples
+    than weights without replacement.
+
+    >>> import tapegrad as torch
+    >>> torch.multinomial(torch.tensor([0.0, 3.0, 0.0]), 2, replacement=True)
+    tensor([1, 1])
+    """
+    if not isinstance(input, Tensor):
+        raise TypeError(f"multinomial(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    if isinstance(num_samples, bool) or not hasattr(num_samples, "__index__"):
+        kind = type(num_samples).__name__
+        raise TypeError(f"multinomial(): argument 'num_samples' (position 2) must be int, not {kind}")
+    num_samples = operator.index(num_samples)
+    if not input.is_floating_point():
+        kind = CLASS_NAMES[input.dtype]
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {kind}")
+    if input.ndim not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > input.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if input.shape[-1] > 1 << 24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
+    weights = input.detach().contiguous()
+    if weights.shape[-1] == 0:
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if weights.numel() == 0:
+        return _tensor.empty((*weights.shape[:-1], num_samples), int64.index)
+    by_order = not replacement or num_samples == 1
+    check_weights(weights, not by_order)
+    if not by_order:
+        u = rand(*weights.shape[:-1], num_samples, dtype=float64, generator=generator)
+        return from_numpy(_places_of(weights.numpy(), u.numpy()))
+    # Exponential numbers divided by the weights come in the order of draws without replacement.
+    by_columns = weights.ndim == 2 and 0 < input.stride(0) < input.stride(1)  # then PyTorch draws in this order
+    drawn = exponential_(_tensor.empty(weights.shape[:: -1 if by_columns else 1], weights._dt), generator=generator)
+    keys = weights / (drawn.t() if by_columns else drawn)
+    if num_samples == 1:
+        first: Tensor = argmax(keys, -1, True)
+        return first
+    order = np.argsort(-keys.numpy(), axis=-1, kind="stable")
+    return from_numpy(order[..., :num_samples].astype(np.int64))
+
+
+def _places_of(weights: Any, u: Any) -> Any:
+    """Where the numbers in [0, 1) fall among the running sums of the weights, row by row."""
+    sums = np.cumsum(weights, axis=-1, dtype=weights.dtype)
+    sums /= sums[..., -1:].copy()
+    sums[..., -1] = 1
+    if sums.ndim == 1:
+        return np.searchsorted(sums, u).astype(np.int64)
+    return np.stack([np.searchsorted(s, v) for s, v in zip(sums, u, strict=True)]).astype(np.int64)
+
+
 METHODS = {
+    "multinomial": multinomial,
     "uniform_": uniform_,
     "normal_": normal_,
     "random_": random_,

@@ -8,7 +8,7 @@ from math import e, inf, nan, pi
 
 from . import _wiring  # noqa: F401 (before all else: it joins the floors)
 from ._default_dtype import get_default_dtype, set_default_dtype
-from ._device import device
+from ._device import device, get_default_device, set_default_device
 from ._factories import (
     arange,
     empty,
@@ -19,7 +19,6 @@ from ._factories import (
     linspace,
     ones,
     ones_like,
-    typed_constructor,
     zeros,
     zeros_like,
 )
@@ -42,22 +41,24 @@ from ._modes import (
     no_grad,
     set_grad_enabled,
 )
-from ._random import bernoulli, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
+from ._random import bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
 from ._runtime import _multi_tensor_update as _multi_tensor_update
 from ._runtime import empty_cache, get_num_threads, memory_stats, set_num_threads, show_config, tape_stats
 from ._size import Size
 from ._tensor import Tensor
 from ._tensor_str import set_printoptions
+from ._tensor_types import (
+    BoolTensor,
+    ByteTensor,
+    DoubleTensor,
+    FloatTensor,
+    IntTensor,
+    LongTensor,
+    set_default_tensor_type,
+)
 from .dtypes import bool_, dtype, float32, float64, int32, int64, promote_types, uint8
 
 # isort: split
-
-FloatTensor = typed_constructor(float32, "FloatTensor")
-DoubleTensor = typed_constructor(float64, "DoubleTensor")
-LongTensor = typed_constructor(int64, "LongTensor")
-IntTensor = typed_constructor(int32, "IntTensor")
-ByteTensor = typed_constructor(uint8, "ByteTensor")
-BoolTensor = typed_constructor(bool_, "BoolTensor")
 
 float = float32
 double = float64
@@ -99,6 +100,7 @@ __all__ = [
     "from_numpy",
     "full",
     "full_like",
+    "get_default_device",
     "get_default_dtype",
     "get_num_threads",
     "get_rng_state",
@@ -114,6 +116,7 @@ __all__ = [
     "long",
     "manual_seed",
     "memory_stats",
+    "multinomial",
     "nan",
     "no_grad",
     "normal",
@@ -130,7 +133,9 @@ __all__ = [
     "randperm",
     "scalar_tensor",
     "seed",
+    "set_default_device",
     "set_default_dtype",
+    "set_default_tensor_type",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",

@@ -1,7 +1,7 @@
 # Written by `python -m tapegrad.testing.stubs` from the tables of public names.
 
 from builtins import bool as _bool, float as _float, int as _int
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ._runtime import _multi_tensor_update as _multi_tensor_update
@@ -24,6 +24,7 @@ from ._factories import eye as eye
 from ._arrays import from_numpy as from_numpy
 from ._factories import full as full
 from ._factories import full_like as full_like
+from ._device import get_default_device as get_default_device
 from ._default_dtype import get_default_dtype as get_default_dtype
 from ._runtime import get_num_threads as get_num_threads
 from ._generator import get_rng_state as get_rng_state
@@ -34,6 +35,7 @@ from ._tensor import is_inference_mode_enabled as is_inference_mode_enabled
 from ._factories import linspace as linspace
 from ._generator import manual_seed as manual_seed
 from ._runtime import memory_stats as memory_stats
+from ._random import multinomial as multinomial
 from ._modes import no_grad as no_grad
 from ._random import normal as normal
 from ._factories import ones as ones
@@ -48,7 +50,9 @@ from ._random import randn_like as randn_like
 from ._random import randperm as randperm
 from ._from_data import scalar_tensor as scalar_tensor
 from ._generator import seed as seed
+from ._device import set_default_device as set_default_device
 from ._default_dtype import set_default_dtype as set_default_dtype
+from ._tensor_types import set_default_tensor_type as set_default_tensor_type
 from ._modes import set_grad_enabled as set_grad_enabled
 from ._runtime import set_num_threads as set_num_threads
 from ._tensor_str import set_printoptions as set_printoptions
@@ -139,6 +143,7 @@ __all__ = [
     "ge",
     "gelu",
     "gelu_tanh",
+    "get_default_device",
     "get_default_dtype",
     "get_num_threads",
     "get_rng_state",
@@ -195,6 +200,7 @@ __all__ = [
     "movedim",
     "mse_loss",
     "mul",
+    "multinomial",
     "multiply",
     "mv",
     "nan",
@@ -235,7 +241,9 @@ __all__ = [
     "scatter_add",
     "seed",
     "select",
+    "set_default_device",
     "set_default_dtype",
+    "set_default_tensor_type",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
@@ -278,12 +286,12 @@ __all__ = [
     "zeros_like",
 ]
 
-BoolTensor: Callable[..., Tensor]
-ByteTensor: Callable[..., Tensor]
-DoubleTensor: Callable[..., Tensor]
-FloatTensor: Callable[..., Tensor]
-IntTensor: Callable[..., Tensor]
-LongTensor: Callable[..., Tensor]
+BoolTensor: type[Tensor]
+ByteTensor: type[Tensor]
+DoubleTensor: type[Tensor]
+FloatTensor: type[Tensor]
+IntTensor: type[Tensor]
+LongTensor: type[Tensor]
 bool: _dtype
 bool_: _dtype
 double: _dtype

@@ -9,6 +9,7 @@ from .. import _tensor
 from .._device import device, require_cpu
 from .._from_data import tensor
 from .._tensor import Tensor
+from .._tensor_types import TensorType
 from ..dtypes import bool_, dtype, float32, float64, int32, int64, uint8
 from .base import named, tensor_argument
 
@@ -82,6 +83,8 @@ def type_(self: Tensor, dtype: Any = None) -> Any:
         if key not in names:
             raise ValueError(f"invalid type: '{dtype}'")
         dtype = names[key]
+    if isinstance(dtype, TensorType):
+        dtype = dtype.dtype
     return to(self, dtype)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
+from .. import return_types
 from .._structured import Shortcut
 from .._tensor import Tensor
 from ..ops import reduction
@@ -23,20 +24,6 @@ _std = Shortcut(reduction.std, BY_NAME["std"])
 _norm2 = Shortcut(reduction.norm2, BY_NAME["linalg_vector_norm"])
 
 
-class MaxResult(NamedTuple):
-    """What `max(dim)` returns."""
-
-    values: Tensor
-    indices: Tensor
-
-
-class MinResult(NamedTuple):
-    """What `min(dim)` returns."""
-
-    values: Tensor
-    indices: Tensor
-
-
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The largest element; along `dim` values and indices; with a second tensor the larger of the two.
 
@@ -47,7 +34,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     tensor_argument("max", input)
     if isinstance(dim, Tensor) or other is not None:
         return FUNCTIONS["maximum"](input, dim if other is None else other)
-    return _max_all(input) if dim is None else MaxResult(*_max_dim(input, dim, keepdim))
+    return _max_all(input) if dim is None else return_types.max(_max_dim(input, dim, keepdim))
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
@@ -55,7 +42,7 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     tensor_argument("min", input)
     if isinstance(dim, Tensor) or other is not None:
         return FUNCTIONS["minimum"](input, dim if other is None else other)
-    return _min_all(input) if dim is None else MinResult(*_min_dim(input, dim, keepdim))
+    return _min_all(input) if dim is None else return_types.min(_min_dim(input, dim, keepdim))
 
 
 def var(

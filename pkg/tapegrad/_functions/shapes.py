@@ -6,10 +6,13 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import _tensor, _views
+from .._arrays import fill_from
 from .._tensor import Tensor, binary
-from ..dtypes import dtype
-from ..ops import joining
+from ..dtypes import dtype, int64
+from ..ops import indexing, joining
 from ..ops.registry import BY_NAME
 from .base import tensor_argument
 
@@ -162,6 +165,15 @@ def result_type(a: Any, b: Any) -> dtype:
 def t(input: Tensor) -> Tensor:
     """A matrix transposed, as a view."""
     return _views.t(input)
+
+
+def reverse(self: Tensor) -> Tensor:
+    """The elements along the first dimension in reverse order, copied, for `reversed`."""
+    if self.ndim == 0:
+        return self
+    index = _tensor.empty((self.shape[0],), int64.index)
+    fill_from(index, np.arange(self.shape[0] - 1, -1, -1))
+    return indexing.take_rows(self, index)
 
 
 def matrix_transpose(self: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ def _small_methods() -> None:
     METHODS["element_size"] = named(lambda self: self.dtype.itemsize, "element_size", "Bytes of one element.")
     METHODS["ndimension"] = named(lambda self: self.ndim, "ndimension", "The number of dimensions.")
     METHODS["_arrangement"] = _views.arrangement
+    METHODS["__reversed__"] = shapes.reverse
     METHODS["__array_wrap__"] = beside_numpy.array_wrap
     METHODS["__copy__"] = duplicates.shallow_copy
     METHODS["__deepcopy__"] = duplicates.deepcopy

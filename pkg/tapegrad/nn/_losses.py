@@ -114,7 +114,10 @@ def l1_loss(
     reduction: str = "mean",
 ) -> api.Tensor:
     """Absolute error."""
-    return api.l1_loss(input, target, _reduction.resolve(reduction, size_average, reduce))
+    reduction = _reduction.resolve(reduction, size_average, reduce)
+    if api.bool_ in (input.dtype, target.dtype):
+        input - target  # refuses them
+    return api.l1_loss(input, target, reduction)
 
 
 def smooth_l1_loss(
@@ -132,7 +135,7 @@ def smooth_l1_loss(
         return l1_loss(input, target, size_average, reduce, reduction)
     _same_size(input, target)
     reduction = _reduction.resolve(reduction, size_average, reduce)
-    size = (input - target).abs()
+    size = (input - _as_numbers(target, input)).abs()
     loss = api.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
     return _reduction.apply(loss, reduction)
 
@@ -145,9 +148,14 @@ def huber_loss(
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     _same_size(input, target)
     reduction = _reduction.resolve(reduction)
-    size = (input - target).abs()
+    size = (input - _as_numbers(target, input)).abs()
     loss = api.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
-    return _reduction.apply(loss, reduction)
+    return _reduction.apply(loss.to(input.dtype) if input.is_floating_point() else loss, reduction)
+
+
+def _as_numbers(target: api.Tensor, input: api.Tensor) -> api.Tensor:
+    """A target of bools in the type of the input, where bools are no reason to refuse it."""
+    return target.to(input.dtype) if target.dtype is api.bool_ else target
 
 
 def log_sigmoid(x: api.Tensor) -> api.Tensor:
@@ -179,11 +187,21 @@ def binary_cross_entropy(
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is "
             "deprecated. Please ensure they have the same size."
         )
+    if target.dtype is not input.dtype:
+        raise RuntimeError(f"Found dtype {_kind(target)} but expected {_kind(input)}")
+    if not input.is_floating_point():
+        raise NotImplementedError(f"\"binary_cross_entropy\" not implemented for '{_kind(input)}'")
     check_probabilities(input.detach())
     loss = (target - 1.0) * _log_clamped(1.0 - input) - target * _log_clamped(input)
     if weight is not None:
-        loss = loss * weight
+        loss = (loss * weight).to(input.dtype)
     return _reduction.apply(loss, reduction)
+
+
+def _kind(t: api.Tensor) -> str:
+    """The element type as messages call it: "Float"."""
+    name: str = t.type()
+    return name[6:-6]
 
 
 def _log_clamped(x: api.Tensor) -> api.Tensor:
@@ -205,10 +223,14 @@ def binary_cross_entropy_with_logits(
     reduction = _reduction.resolve(reduction, size_average, reduce)
     if target.shape != input.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if input.is_floating_point() and not target.is_floating_point() and target.dtype is not api.bool_:
+        raise RuntimeError(
+            f"result type {_kind(input)} can't be cast to the desired output type {_kind(target)}"
+        )
     log_p = log_sigmoid(input)
     if pos_weight is not None:
         log_p = ((pos_weight - 1) * target + 1) * log_p
     loss = (1 - target) * input - log_p
     if weight is not None:
         loss = loss * weight
-    return _reduction.apply(loss, reduction)
+    return _reduction.apply(loss.to(target.dtype), reduction)  # the target's type, as in PyTorch

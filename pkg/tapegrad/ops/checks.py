@@ -19,6 +19,7 @@ OUTSIDE = 1
 GRAIN = 32768  # elements of a chunk
 NEGATIVE, TOO_LARGE = 1, 2
 NOT_FINITE = 1
+BELOW_ZERO, ENDLESS, NOTHING = 1, 2, 3
 
 
 def probabilities_kernel(f, lo, hi):
@@ -181,3 +182,66 @@ def check_deviations(x: Any) -> None:
     >>> check_deviations(torch.tensor([0.0, 2.0]))
     """
     _deviations(x)
+
+
+def weights_kernel(f, lo, hi):
+    """words: rows, columns, with replacement. Nothing is computed: a status where one is no weight, or all are 0."""
+    words = pointer(f[FRAME_EXT], int64)
+    if lo == -1:
+        return plan_items(f, words[0], 1, 0, 1)
+    f[FRAME_ERROR] = words[2]
+    x = pointer(f[FRAME_IN], T)
+    for row in range(lo, hi):
+        total = 0.0
+        for i in range(row * words[1], (row + 1) * words[1]):
+            if not x[i] >= 0.0:  # what is not a number counts as below 0, as in PyTorch
+                return BELOW_ZERO
+            if x[i] - x[i] != 0.0:
+                return ENDLESS
+            total += x[i]
+        if not total > 0.0:
+            return NOTHING
+    return 0
+
+
+def no_weight(with_replacement: str) -> Any:
+    """The error of a weight, in the words of the two ways of drawing."""
+
+    def error(replacement: int, _: int) -> Exception:
+        if replacement:
+            return RuntimeError(f"invalid multinomial distribution (encountering probability entry {with_replacement})")
+        return RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+
+    return error
+
+
+_weights = structured(
+    "check_weights",
+    inputs=("x",),
+    rule=lambda x, replacement: Plan(
+        (0,), x.dtype, words=(numel(x.shape[:-1]), x.shape[-1], 1 if replacement else 0)
+    ),
+    forward=weights_kernel,
+    dtypes=FLOATS,
+    errors={
+        BELOW_ZERO: no_weight("< 0"),
+        ENDLESS: no_weight("= infinity or NaN"),
+        NOTHING: lambda *_: RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)"),
+    },
+    doc="Nothing; RuntimeError where an element of `x` is negative or not finite, or the last dimension sums to 0.",
+    samples=[
+        (Given([[0.0, 0.5], [1.0, 7.0]]), {"replacement": False}),
+        (Given([0.5] * 7), {"replacement": True}),
+        (Given([[1.0, 2.0]] * 12000), {"replacement": True}),
+    ],
+)
+
+
+def check_weights(x: Any, replacement: bool) -> None:
+    """RuntimeError where an element is no weight of a choice, or all of a row are 0.
+
+    >>> import tapegrad as torch
+    >>> from tapegrad.ops.checks import check_weights
+    >>> check_weights(torch.tensor([0.0, 2.0]), True)
+    """
+    _weights(x, replacement=replacement)

@@ -69,6 +69,13 @@ def _same_dtype(a: Any, b: Any) -> None:
         raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {names}")
 
 
+def _same_dtype_to_add(a: Any, b: Any) -> None:
+    """The same of a product that a bias is added to, in other words."""
+    if a.dtype is not b.dtype:
+        names = (_SCALAR_NAMES[a.dtype.name], _SCALAR_NAMES[b.dtype.name])
+        raise RuntimeError("mat1 and mat2 must have the same dtype, but got {} and {}".format(*names))
+
+
 def _check_mm(a: Any, b: Any) -> tuple[int, int, int]:
     if a.ndim != 2:
         raise RuntimeError("self must be a matrix")
@@ -209,8 +216,10 @@ def linear_rule(x: Any, w: Any, b: Any = None) -> Plan:
     n, k = w.shape
     if x.shape[-1] != k:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({m}x{x.shape[-1]} and {k}x{n})")
-    _same_dtype(x, w)
-    if b is not None:
+    if b is None:
+        _same_dtype(x, w)
+    else:
+        _same_dtype_to_add(x, w)
         if b.dtype is not x.dtype:
             names = (_SCALAR_NAMES[b.dtype.name], _SCALAR_NAMES[x.dtype.name])
             raise RuntimeError("self and mat2 must have the same dtype, but got {} and {}".format(*names))
@@ -290,6 +299,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
                 ) from None
         raise
     if unusual and x.ndim > 0 and 0 < weight.ndim <= 2:
+        if bias is not None and weight.ndim == 2:
+            _same_dtype_to_add(x, weight)
         y = matmul(x, weight.t() if weight.ndim == 2 else weight)
         return y if bias is None else y + bias
     return _linear(x, weight, bias)

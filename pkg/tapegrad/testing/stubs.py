@@ -106,10 +106,12 @@ def api_text() -> str:
         elif isinstance(value, float):
             constants.append(f"{name}: _float")
         elif name.endswith("Tensor") and name != "Tensor":
-            constants.append(f"{name}: Callable[..., Tensor]")
+            constants.append(f"{name}: type[Tensor]")
         else:
             lines.append(f"from .{_home(name, value)} import {name} as {name}")
     listed = ["__all__ = [", *(f'    "{name}",' for name in sorted(api.__all__)), "]"]
+    if not any("Callable" in line for line in (*constants, *definitions)):
+        lines[2] = "from collections.abc import Sequence"
     return "\n".join([*lines, "", *listed, "", *constants, "", *definitions, ""])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ... import api
 
@@ -118,10 +118,7 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """Draws `num_samples` indices with probabilities proportional to `weights`.
-
-    NotImplementedError when iterated as long as there is no `torch.multinomial`.
-    """
+    """Draws `num_samples` indices with probabilities proportional to `weights`."""
 
     def __init__(
         self,
@@ -146,10 +143,7 @@ class WeightedRandomSampler(Sampler[int]):
         self.generator = generator
 
     def __iter__(self) -> Iterator[int]:
-        draw: Any = getattr(api, "multinomial", None)
-        if draw is None:
-            raise NotImplementedError("WeightedRandomSampler needs torch.multinomial, which is not there yet")
-        chosen = draw(self.weights, self.num_samples, self.replacement, generator=self.generator)
+        chosen = api.multinomial(self.weights, self.num_samples, self.replacement, generator=self.generator)
         yield from chosen.tolist()
 
     def __len__(self) -> int:
