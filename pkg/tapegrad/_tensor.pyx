@@ -430,6 +430,11 @@ def apply_pointwise(int64_t op, tuple args, Tensor inplace=None, params=None):
     return pointwise(op, n, p, inplace, params)
 
 
+def run_pointwise(int64_t op, *args, params=None):
+    """Runs pointwise op `op` on its inputs, one by one."""
+    return apply_pointwise(op, args, None, params)
+
+
 def unary(int64_t op, x):
     """Runs a pointwise op of one input."""
     cdef PyObject* p[1]

@@ -5,6 +5,7 @@ It runs once, when it is imported, which `api` does before anything else.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from . import (
@@ -22,11 +23,12 @@ from . import (
 )
 from ._functions import arithmetic, beside_numpy, shapes, tables
 from ._functions.base import FUNCTIONS, METHODS
+from ._layout import KIND_POINTWISE
 from ._tensor import Tensor
 from ._tensor_str import format_tensor
 from .autograd import _engine, _nodes
 from .dtypes import DTYPES
-from .ops import checks, optimizer, views  # noqa: F401 (their declarations fill the registry)
+from .ops import checks, optimizer, pointwise_losses, views  # noqa: F401 (their declarations fill the registry)
 from .ops.comparison import CASTS
 from .ops.registry import BY_NAME, OPS, kernel, kernel_error, pointwise_ops
 from .tape import _execute, _tape
@@ -45,6 +47,8 @@ def _register_ops() -> None:
             _tape.set_op(op.id, word, value)
         if op.rule is not None:
             op.run = _structured.Runner(op)
+        elif op.kind == KIND_POINTWISE:
+            op.run = functools.partial(_tensor.run_pointwise, op.id)
     _tape.set_op_names([op.name for op in OPS])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tapegrad as tg
 from ops.derive import PARAMETER, differentiable, draw, input_dtype, numpy, pointwise, rng_for, tensor, transposed
 from tapegrad.dtypes import float32, float64
 from tapegrad.ops.registry import Op, pointwise_ops
@@ -27,9 +28,33 @@ SPELLING: dict[str, Callable[..., Any]] = {
     "addcmul": lambda torch, x, a, b: torch.addcmul(x, a, b, value=PARAMETER),
     "addcdiv": lambda torch, x, a, b: torch.addcdiv(x, a, b, value=PARAMETER),
     "leaky_relu": lambda torch, x: torch.nn.functional.leaky_relu(x, PARAMETER),
+    "log_sigmoid": lambda torch, x: torch.nn.functional.logsigmoid(x),
+    "bce": lambda torch, *x: torch.nn.functional.binary_cross_entropy(*torch.broadcast_tensors(*x), reduction="none"),
+    "bce_slope": lambda torch, *x: _bce_slope(torch, *torch.broadcast_tensors(*x)),
+    "bce_with_logits": lambda torch, *x: torch.nn.functional.binary_cross_entropy_with_logits(
+        *torch.broadcast_tensors(*x), reduction="none"
+    ),
+    "weighted_bce_with_logits": lambda torch, *x: _weighted(torch, *torch.broadcast_tensors(*x)),
+    "smooth_l1": lambda torch, *x: torch.nn.functional.smooth_l1_loss(
+        *torch.broadcast_tensors(*x), reduction="none", beta=PARAMETER
+    ),
+    "huber": lambda torch, *x: torch.nn.functional.huber_loss(
+        *torch.broadcast_tensors(*x), reduction="none", delta=PARAMETER
+    ),
+    "step_of": lambda torch, a, x: a + 0.0 * x,
+    "zeroth_power": lambda torch, x: x**0,
+    "first_power": lambda torch, x: x**1,
     "gelu_tanh": lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
     "elu": lambda torch, x: torch.nn.functional.elu(x, PARAMETER),
 }
+
+
+def _weighted(torch: ModuleType, x: Any, t: Any, w: Any) -> Any:
+    return torch.nn.functional.binary_cross_entropy_with_logits(x, t, pos_weight=w, reduction="none")
+
+
+def _bce_slope(torch: ModuleType, p: Any, t: Any) -> Any:
+    return torch.ops.aten.binary_cross_entropy_backward(torch.ones_like(p), p, t, None, 0)
 
 
 def theirs(torch: ModuleType, op: Op) -> Callable[..., Any]:
@@ -114,3 +139,31 @@ def check_gradients(op: Op, function: Any, arrays: Any, which: Any, torch: Any, 
         # An input that PyTorch gives no gradient has one of zeros here, or none.
         expected = other[k].grad if other[k].grad is not None else torch.zeros_like(other[k])
         check(ours[k].grad, expected, f"{what} input {k}")
+
+
+def history(torch: ModuleType, xs: list[Any], y: Any) -> list[Any]:
+    """Per gradient: None, False without a history, or per input None or whether the second derivative is 0."""
+    found: list[Any] = []
+    for g in torch.autograd.grad(y.sum(), xs, create_graph=True, allow_unused=True):
+        if g is None or not g.requires_grad:
+            found.append(None if g is None else False)
+            continue
+        second = torch.autograd.grad(g.sum(), xs, allow_unused=True, retain_graph=True)
+        found.append([None if s is None else bool((s == 0).all()) for s in second])
+    return found
+
+
+@pytest.mark.torch
+@EVERY
+def test_gradients_have_a_history_where_pytorchs_have(op: Op, reference: Any) -> None:
+    """A gradient of a piecewise linear function can be differentiated: to zeros, not to an error or None."""
+    which = differentiable(op)
+    if float64 not in op.dtypes or not which:
+        return
+    rng = rng_for(op)
+    arrays = [draw(rng, (4,), input_dtype(op, k, float64), op.domain) for k in range(len(op.inputs))]
+    ours = [tensor(a, k in which) for k, a in enumerate(arrays)]
+    other = [reference.from_numpy(a.copy()).requires_grad_(k in which) for k, a in enumerate(arrays)]
+    got = history(tg, [ours[k] for k in which], pointwise(op, *ours))
+    want = history(reference, [other[k] for k in which], theirs(reference, op)(*other))
+    assert got == want

@@ -239,7 +239,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         if exponent == 2:
             return unary(BY_NAME["square"].id, input)
         if exponent == 1:
-            return _tensor.clone(input)
+            return unary(BY_NAME["first_power"].id, input) if input.dtype.is_floating_point else _tensor.clone(input)
         if input.dtype.is_floating_point:
             if exponent == 3:
                 return unary(BY_NAME["cube"].id, input)
@@ -250,7 +250,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
             if exponent == -0.5:
                 return unary(BY_NAME["rsqrt"].id, input)
             if exponent == 0:
-                return input * 0.0 + 1.0 if input.requires_grad else _ones_of(input)
+                return unary(BY_NAME["zeroth_power"].id, input)
     if _floating(input, exponent):
         return binary(BY_NAME["pow"].id, input, exponent)
     return _integer_pow(input, exponent)

@@ -82,7 +82,7 @@ def make_functions(ops: Sequence[Op]) -> None:
     """Functions, methods and in-place methods of pointwise ops, under their own names."""
     makers = (make_unary, make_binary, make_ternary)
     for op in ops:
-        if op.params or op.name.startswith("to_"):
+        if op.params or not op.function or op.name.startswith("to_"):
             continue
         function = named(makers[len(op.inputs) - 1](op), op.name, op.doc)
         FUNCTIONS[op.name] = function

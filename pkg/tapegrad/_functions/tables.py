@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import _views
+from .. import _tensor, _views
 from .._tensor import Tensor, apply_pointwise
 from ..dtypes import bool_, dtype, float32, float64, int32, int64, promote_types, uint8
 from ..native import symbols
@@ -72,7 +72,7 @@ _CASTS = {"float": float32, "double": float64, "long": int64, "int": int32, "boo
 # Names of formulas that mean the function of the same name.
 _FORMULA_NAMES = (
     *("exp", "expm1", "log", "log1p", "log2", "log10", "tanh", "sigmoid", "sin", "cos", "tan", "erf", "sqrt"),
-    *("floor", "ceil", "trunc", "maximum", "minimum", "isnan"),
+    *("floor", "ceil", "trunc", "isnan"),
 )
 
 
@@ -190,6 +190,8 @@ def attach_symbols() -> None:
         getattr(symbols, name).tensor_function = FUNCTIONS[name]
     symbols.rint.tensor_function = FUNCTIONS["round"]
     symbols.fabs.tensor_function = FUNCTIONS["abs"]
+    for name in ("maximum", "minimum"):  # which take numbers too in formulas
+        getattr(symbols, name).tensor_function = functools.partial(_tensor.binary, BY_NAME[name].id)
     symbols.pow.tensor_function = arithmetic.pow
     symbols.normal_cdf.tensor_function = lambda x: 0.5 * (1.0 + FUNCTIONS["erf"](x * 0.7071067811865476))
     symbols.where.tensor_function = lambda c, a, b: apply_pointwise(BY_NAME["where"].id, (c, a, b))

@@ -68,6 +68,7 @@ def derivatives(i: int, g: Tensor) -> list[tuple[int, Tensor]]:
             d = op.derivatives[k]
             if d is None:
                 continue
+            d = op.derivative.get(op.inputs[k], d)
             if d == NOT_IMPLEMENTED:
                 raise RuntimeError(f"derivative for {op.name} is not implemented")
             if d == IDENTITY:

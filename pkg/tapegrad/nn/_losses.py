@@ -9,6 +9,7 @@ import warnings
 
 from .. import api
 from ..ops.checks import check_probabilities
+from ..ops.registry import BY_NAME
 from . import _reduction
 
 __all__ = [
@@ -135,9 +136,8 @@ def smooth_l1_loss(
         return l1_loss(input, target, size_average, reduce, reduction)
     _same_size(input, target)
     reduction = _reduction.resolve(reduction, size_average, reduce)
-    size = (input - _as_numbers(target, input)).abs()
-    loss = api.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
-    return _reduction.apply(loss, reduction)
+    _floats_only("smooth_l1", input, target)
+    return _reduction.apply(BY_NAME["smooth_l1"](input, target, params=(beta,)), reduction)
 
 
 def huber_loss(
@@ -148,20 +148,20 @@ def huber_loss(
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     _same_size(input, target)
     reduction = _reduction.resolve(reduction)
-    size = (input - _as_numbers(target, input)).abs()
-    loss = api.where(size <= delta, 0.5 * size * size, delta * (size - 0.5 * delta))
+    _floats_only("huber", input, target)
+    loss: api.Tensor = BY_NAME["huber"](input, target, params=(delta,))
     return _reduction.apply(loss.to(input.dtype) if input.is_floating_point() else loss, reduction)
 
 
-def _as_numbers(target: api.Tensor, input: api.Tensor) -> api.Tensor:
-    """A target of bools in the type of the input, where bools are no reason to refuse it."""
-    return target.to(input.dtype) if target.dtype is api.bool_ else target
+def _floats_only(name: str, input: api.Tensor, target: api.Tensor) -> None:
+    if not (input.is_floating_point() or target.is_floating_point()):
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{_kind(input)}'")
 
 
 def log_sigmoid(x: api.Tensor) -> api.Tensor:
-    """min(x, 0) - log(1 + exp(-|x|)); minimum splits its gradient at a tie, so that it is 1/2 at 0."""
-    zero = api.zeros((), dtype=x.dtype)
-    return api.minimum(x, zero) - api.log1p(api.exp(-x.abs()))
+    """min(x, 0) - log(1 + exp(-|x|)), element by element."""
+    y: api.Tensor = BY_NAME["log_sigmoid"](x)
+    return y
 
 
 def binary_cross_entropy(
@@ -174,8 +174,7 @@ def binary_cross_entropy(
 ) -> api.Tensor:
     """Cross entropy of probabilities in [0, 1]; logarithms are clamped at -100.
 
-    RuntimeError for values outside [0, 1]. Where the clamp acts the gradient is 0; PyTorch
-    returns +-1e12 there.
+    RuntimeError for values outside [0, 1].
 
     >>> import tapegrad as torch
     >>> round(torch.nn.functional.binary_cross_entropy(torch.full((3,), 0.5), torch.ones(3)).item(), 4)
@@ -192,9 +191,10 @@ def binary_cross_entropy(
     if not input.is_floating_point():
         raise NotImplementedError(f"\"binary_cross_entropy\" not implemented for '{_kind(input)}'")
     check_probabilities(input.detach())
-    loss = (target - 1.0) * _log_clamped(1.0 - input) - target * _log_clamped(input)
+    check_probabilities(target.detach(), "target")
+    loss: api.Tensor = BY_NAME["bce"](input, target)
     if weight is not None:
-        loss = (loss * weight).to(input.dtype)
+        loss = (loss * weight.expand(input.shape)).to(input.dtype)
     return _reduction.apply(loss, reduction)
 
 
@@ -202,12 +202,6 @@ def _kind(t: api.Tensor) -> str:
     """The element type as messages call it: "Float"."""
     name: str = t.type()
     return name[6:-6]
-
-
-def _log_clamped(x: api.Tensor) -> api.Tensor:
-    positive = x > 0
-    safe = api.where(positive, x, api.ones_like(x))  # log(0) would turn the masked gradient into NaN
-    return api.where(positive, api.log(safe), api.full_like(x, -100.0)).clamp(min=-100.0)
 
 
 def binary_cross_entropy_with_logits(
@@ -227,10 +221,19 @@ def binary_cross_entropy_with_logits(
         raise RuntimeError(
             f"result type {_kind(input)} can't be cast to the desired output type {_kind(target)}"
         )
-    log_p = log_sigmoid(input)
-    if pos_weight is not None:
-        log_p = ((pos_weight - 1) * target + 1) * log_p
-    loss = (1 - target) * input - log_p
+    if not input.is_floating_point():
+        raise NotImplementedError(f"\"log_sigmoid_cpu\" not implemented for '{_kind(input)}'")
+    if target.dtype is api.bool_:
+        1 - target  # raises: PyTorch subtracts here
+    loss: api.Tensor
+    if pos_weight is None:
+        loss = BY_NAME["bce_with_logits"](input, target)
+    else:
+        loss = BY_NAME["weighted_bce_with_logits"](input, target, pos_weight)
+        if loss.shape != input.shape:
+            raise RuntimeError(
+                f"output with shape {list(input.shape)} doesn't match the broadcast shape {list(loss.shape)}"
+            )
     if weight is not None:
         loss = loss * weight
     return _reduction.apply(loss.to(target.dtype), reduction)  # the target's type, as in PyTorch

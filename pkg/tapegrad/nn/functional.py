@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import api
 from ..ops.checks import check_classes
+from ..ops.registry import BY_NAME
 from ._losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -102,7 +103,7 @@ def gelu(input: api.Tensor, approximate: str = "none") -> api.Tensor:
     if approximate == "none":
         return api.gelu(input)
     if approximate == "tanh":
-        return api.gelu_tanh(input)
+        return BY_NAME["gelu_tanh"](input)
     raise RuntimeError("approximate argument must be either none or tanh.")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..dtypes import int32, int64
 from ..native.symbols import ceil, fabs, floor, fma, log, maximum, minimum, pow, rint, sqrt, trunc, where
-from .registry import ALL, FLOATS, IDENTITY, NUMBERS, pointwise
+from .registry import ALL, BY_NAME, FLOATS, IDENTITY, NUMBERS, pointwise
+from .steps import first_power, step_of
 
 
 def _zero_1(_g, _x, _y):
@@ -110,7 +111,10 @@ def absolute_x(g, x, _y):
     return where(x > 0.0, g, where(x < 0.0, -g, 0.0))
 
 
-pointwise("abs", absolute, (absolute_x,), dtypes=NUMBERS, reference=np.abs, doc="Absolute value; gradient 0 at 0.")
+pointwise(
+    "abs", absolute, (absolute_x,), dtypes=NUMBERS, reference=np.abs, doc="Absolute value; gradient 0 at 0.",
+    on_tensors={"x": lambda g, x, y: step_of(absolute_x(g, x, y), x)},
+)
 
 
 def square(x):
@@ -121,7 +125,10 @@ def square_x(g, x, _y):
     return g * (2.0 * x)
 
 
-pointwise("square", square, (square_x,), dtypes=NUMBERS, reference=np.square, doc="Square of each element.")
+pointwise(
+    "square", square, (square_x,), dtypes=NUMBERS, reference=np.square, doc="Square of each element.",
+    on_tensors={"x": lambda g, x, _y: g * (2.0 * first_power(x))},
+)
 
 
 def cube(x):
@@ -132,7 +139,10 @@ def cube_x(g, x, _y):
     return g * (3.0 * (x * x))
 
 
-pointwise("cube", cube, (cube_x,), dtypes=FLOATS, reference=lambda x: x**3, method=False, doc="Third power.")
+pointwise(
+    "cube", cube, (cube_x,), dtypes=FLOATS, reference=lambda x: x**3, method=False, doc="Third power.",
+    on_tensors={"x": lambda g, x, _y: g * (3.0 * BY_NAME["square"](x))},
+)
 
 
 def reciprocal(x):

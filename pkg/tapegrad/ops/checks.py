@@ -23,7 +23,7 @@ BELOW_ZERO, ENDLESS, NOTHING = 1, 2, 3
 
 
 def probabilities_kernel(f, lo, hi):
-    """words: elements. Nothing is computed: status OUTSIDE where one is not in [0, 1]."""
+    """words: elements, what they are. Nothing is computed: status OUTSIDE where one is not in [0, 1]."""
     n = pointer(f[FRAME_EXT], int64)[0]
     if lo == -1:
         return plan_items(f, n, GRAIN, 0, 1)
@@ -31,30 +31,34 @@ def probabilities_kernel(f, lo, hi):
     outside = 0
     for i in range(lo, hi):
         outside += 0 if x[i] >= 0.0 and x[i] <= 1.0 else 1
+    f[FRAME_ERROR] = pointer(f[FRAME_EXT], int64)[1]
     return OUTSIDE if outside > 0 else 0
+
+
+_CHECKED = ("input", "target")
 
 
 _probabilities = structured(
     "check_probabilities",
     inputs=("x",),
-    rule=lambda x: Plan((0,), x.dtype, words=(numel(x.shape),)),
+    rule=lambda x, what=0: Plan((0,), x.dtype, words=(numel(x.shape), what)),
     forward=probabilities_kernel,
     dtypes=FLOATS,
-    errors={OUTSIDE: lambda *_: RuntimeError("all elements of input should be between 0 and 1")},
+    errors={OUTSIDE: lambda what, _: RuntimeError(f"all elements of {_CHECKED[what]} should be between 0 and 1")},
     doc="Nothing; RuntimeError where an element of `x` is not in [0, 1].",
     samples=[(Given([[0.0, 0.5], [1.0, 0.25]]),), (Given([]),), (Given(1.0),), (Given([0.5] * 70000),)],
     constants={"GRAIN": lambda n: (Given([0.5] * n),)},
 )
 
 
-def check_probabilities(x: Any) -> None:
-    """RuntimeError where an element is not in [0, 1].
+def check_probabilities(x: Any, what: str = "input") -> None:
+    """RuntimeError where an element of this input or target is not in [0, 1].
 
     >>> import tapegrad as torch
     >>> from tapegrad.ops.checks import check_probabilities
     >>> check_probabilities(torch.tensor([0.0, 0.5, 1.0]))
     """
-    _probabilities(x)
+    _probabilities(x, _CHECKED.index(what))
 
 
 def classes_kernel(f, lo, hi):

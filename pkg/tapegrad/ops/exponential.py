@@ -27,6 +27,7 @@ from ..native.symbols import (
     where,
 )  # fmt: skip
 from .registry import NUMBERS, pointwise
+from .steps import step_of
 
 
 def exp_(x):
@@ -182,12 +183,13 @@ def relu(x):
 
 
 def relu_x(g, _x, y):
-    return where(y > 0.0, g, 0.0)
+    return where(y <= 0.0, 0.0, g)  # NaN lets it pass, as in PyTorch
 
 
 pointwise(
     "relu", relu, (relu_x,), dtypes=NUMBERS, reference=lambda x: np.maximum(x, 0),
     doc="`max(x, 0)`; gradient 0 at 0.",
+    on_tensors={"x": lambda g, x, y: step_of(relu_x(g, x, y), y)},
 )
 
 
@@ -207,6 +209,7 @@ pointwise(
     method=False,
     reference=lambda x, p: np.where(x > 0, x, x * p[0]),
     doc="`x` where positive, `negative_slope * x` elsewhere.",
+    on_tensors={"x": lambda g, x, y, p: step_of(leaky_relu_x(g, x, y, p), x)},
 )
 
 
@@ -259,7 +262,7 @@ def gelu_tanh_x(g, x, _y):
 
 
 pointwise(
-    "gelu_tanh", gelu_tanh, (gelu_tanh_x,), method=False,
+    "gelu_tanh", gelu_tanh, (gelu_tanh_x,), method=False, function=False,
     reference=lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     doc="`gelu` with its distribution approximated by tanh: by the sigmoid of twice the argument, which is the same.",
 )

@@ -14,6 +14,7 @@ from . import loss_kernels as kernels
 from .registry import Index, Plan, structured
 from .shapes import broadcast_shapes, numel
 from .softmax import log_softmax
+from .steps import step_of
 
 __all__ = ["cross_entropy", "l1_loss", "mse_loss", "nll_loss"]
 
@@ -106,7 +107,7 @@ def _cross_entropy_dx(c: Any, g: Any) -> Any:
 
 def _nll_dx(c: Any, g: Any) -> Any:
     index, factor = _row_factors(c, g)
-    return g.new_zeros(c.input_shape).scatter_add(1, index, -factor)
+    return step_of(g.new_zeros(c.input_shape).scatter_add(1, index, -factor), c.x)
 
 
 _ERRORS = {kernels.OUT_OF_BOUNDS: lambda t, _: IndexError(f"Target {t} is out of bounds.")}
@@ -155,7 +156,7 @@ _nll = structured(
     inputs=("x", "target", "weight"),
     rule=nll_rule,
     forward=kernels.nll_kernel,
-    backward={"x": (kernels.nll_dx_kernel, ("target", "weight", "aux"))},
+    backward={"x": (kernels.nll_dx_kernel, ("x", "target", "weight", "aux"))},  # x for the history of the derivative
     derivative={"x": _nll_dx},
     dtypes=(float32, float64),
     contiguous=True,

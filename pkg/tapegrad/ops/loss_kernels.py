@@ -272,8 +272,8 @@ def nll_dx_kernel(f, lo, hi):
     if lo == -1:
         return plan_items(f, rows if n > 0 else 0, rows_per_chunk(n), 0, 1)
     g = pointer(f[FRAME_OUT], T)
-    target = pointer(f[FRAME_IN], int64)
-    weight = pointer(f[FRAME_IN + 1], T)
+    target = pointer(f[FRAME_IN + 1], int64)
+    weight = pointer(f[FRAME_IN + 2], T)
     total = pointer(f[FRAME_AUX], T)
     gx = pointer(f[FRAME_GX], T)
     if f[FRAME_ACC] == 0:

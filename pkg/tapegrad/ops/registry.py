@@ -115,6 +115,7 @@ class Op:
     reference: Callable[..., Any] | None = None
     domain: tuple[float, float] = (-3.0, 3.0)
     method: bool = True
+    function: bool = True
     inplace: bool = False
     rule: Callable[..., Plan] | None = None
     backward: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = field(default_factory=dict)
@@ -142,16 +143,10 @@ class Op:
             for name in names:
                 bits |= 8 if name == "y" else 16 if name == "aux" else 1 << self.inputs.index(name)
             return bits
-        d = self.derivatives[k]
-        if not callable(d):
-            return 0
-        code = d.__code__
-        names = code.co_varnames[1 : code.co_argcount]
-        for i in range(len(self.inputs)):
-            if not names[i].startswith("_"):
-                bits |= 1 << i
-        if not names[len(self.inputs)].startswith("_"):
-            bits |= 8
+        for d in (self.derivatives[k], self.derivative.get(self.inputs[k])):
+            if callable(d):
+                read = [not name.startswith("_") for name in d.__code__.co_varnames[1 : d.__code__.co_argcount]]
+                bits |= sum(1 << i for i in range(len(self.inputs)) if read[i]) | (8 if read[len(self.inputs)] else 0)
         return bits
 
     def row(self) -> Iterator[tuple[int, int]]:
@@ -223,6 +218,8 @@ def pointwise(
     inplace: bool = True,
     bounds: bool = False,
     no_bool: bool = False,
+    on_tensors: Mapping[str, Callable[..., Any]] | None = None,
+    function: bool = True,
 ) -> Op:
     """Declares an element-wise op of one to three inputs.
 
@@ -230,8 +227,12 @@ def pointwise(
     where backward raises; `promote`
     is "same" or "float" (integers are computed in the default floating type); `result` fixes the
     result's type; with `bounds` a Python number has to fit the type, else integers wrap around; with
-    `no_bool` bools are refused; `reference` is the same function on NumPy float64 arrays; `domain` the interval
-    where the tests sample.
+    `no_bool` bools are refused; without `function` it has no public name of its own; `reference` is the same
+    function on NumPy float64 arrays; `domain` the interval where the tests sample.
+
+    `on_tensors` holds, by the input's name, a derivative in tensor operations that takes the formula's arguments. It is
+    for where the formula itself would give a derivative without the history that PyTorch's has, or one
+    that is wrong at the ends.
     """
     code = forward.__code__
     count = code.co_argcount - (1 if params else 0)
@@ -250,8 +251,10 @@ def pointwise(
             input_dtypes,
             reference,
             domain,
-            method,
-            inplace and result is None,
+            method=method,
+            inplace=inplace and result is None,
+            derivative=dict(on_tensors or {}),
+            function=function,
             bounds=bounds,
             no_bool=no_bool,
         )
