@@ -15,6 +15,7 @@ from ..dtypes import dtype
 from .engine import EngineError, how_loaded, load_object, target_cpu
 from .keys import KernelError, kernel_key
 from .objects import ObjectStore, StoredObject
+from .progress import compiling
 
 __all__ = ["clear_cache", "compile_kernel", "is_compiled", "statistics", "store"]
 
@@ -118,11 +119,12 @@ def _load(key: str) -> int | None:
 
 
 def _compile(key: str, function: types.FunctionType, bindings: dict[str, Any], name: str) -> int:
-    from . import compiler
-
     started = time.perf_counter()
     readable = "".join(c if c.isalnum() else "_" for c in name)
-    made: StoredObject = compiler.compile_object(function, bindings, f"tg_{readable}_{key[:12]}")
+    with compiling(name, store.where()):
+        from . import compiler
+
+        made: StoredObject = compiler.compile_object(function, bindings, f"tg_{readable}_{key[:12]}")
     address = load_object(made.code, made.symbol, made.undefined)
     _count("compiled", started, "compile")
     if store.put(key, made):

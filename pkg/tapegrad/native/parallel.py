@@ -25,6 +25,7 @@ from .flags import EXACT
 from .kernels import store
 from .keys import file_key
 from .objects import StoredObject
+from .progress import compiling
 
 __all__ = ["layer", "run"]
 
@@ -87,7 +88,8 @@ def _start() -> Any:
     drive = numba.njit(**options, parallel=True, nogil=True)(_drive_chunks)
     key = file_key(__file__)
     if not _restore(drive, key):
-        drive.compile(_SIGNATURE)
+        with compiling("parallel loops", store.where()):
+            drive.compile(_SIGNATURE)
         _keep(drive, key)
     drive.disable_compile()
     return drive
