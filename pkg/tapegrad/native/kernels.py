@@ -15,7 +15,6 @@ from ..dtypes import dtype
 from .engine import EngineError, how_loaded, load_object, target_cpu
 from .keys import KernelError, kernel_key
 from .objects import ObjectStore, StoredObject
-from .progress import compiling
 
 __all__ = ["clear_cache", "compile_kernel", "is_compiled", "statistics", "store"]
 
@@ -119,6 +118,8 @@ def _load(key: str) -> int | None:
 
 
 def _compile(key: str, function: types.FunctionType, bindings: dict[str, Any], name: str) -> int:
+    from .progress import compiling
+
     started = time.perf_counter()
     readable = "".join(c if c.isalnum() else "_" for c in name)
     with compiling(name, store.where()):
