@@ -30,6 +30,7 @@ _cache = None
 if "TAPEGRAD_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="tapegrad-tests-", ignore_cleanup_errors=True)
     os.environ["TAPEGRAD_CACHE_DIR"] = _cache.name
+os.environ.setdefault("TAPEGRAD_QUIET", "1")  # what compiles in a child process, and how long, differs
 
 
 def pytest_unconfigure() -> None:

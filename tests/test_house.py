@@ -41,7 +41,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("replay", {"replay"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),
-    ("uses", {"examples", "sklearn", "testing", "inspect", "__main__"}),
+    ("uses", {"examples", "sklearn", "testing", "inspect", "_warm", "__main__"}),
 ]
 DOORS = {"native", "cuda"}  # the only packages that may import Numba and llvmlite
 

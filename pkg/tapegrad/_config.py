@@ -46,12 +46,14 @@ class Settings:
     nothing on disk. `cache_bytes` (TAPEGRAD_CACHE_MB): above this the oldest-used are removed.
     `num_threads` (TAPEGRAD_NUM_THREADS, else OMP_NUM_THREADS): None means one per available core.
     `blas_coretype` (TAPEGRAD_BLAS_CORETYPE): OpenBLAS kernels to use; None chooses by CPU.
+    `quiet` (TAPEGRAD_QUIET, anything but 0): nothing is said on stderr while kernels are compiled.
     """
 
     cache_dir: str
     cache_bytes: int
     num_threads: int | None
     blas_coretype: str | None
+    quiet: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -65,6 +67,7 @@ class Settings:
             cache_bytes=_DEFAULT_CACHE_BYTES if megabytes is None else megabytes << 20,
             num_threads=_positive(env, "TAPEGRAD_NUM_THREADS") or _positive(env, "OMP_NUM_THREADS"),
             blas_coretype=env.get("TAPEGRAD_BLAS_CORETYPE") or None,
+            quiet=env.get("TAPEGRAD_QUIET", "") not in ("", "0"),
         )
 
 

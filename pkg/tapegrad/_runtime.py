@@ -9,6 +9,7 @@ from ._tensor import Tensor
 from .ops import optimizer
 from .ops.registry import BY_NAME
 from .tape import _execute, _storage, _tape
+from .tape._capture import refuse
 
 
 def get_num_threads() -> int:
@@ -30,6 +31,22 @@ def set_num_threads(n: int) -> None:
         raise RuntimeError("set_num_threads expects a positive integer")
     native.set_num_threads(n)
     _execute.set_hook("n_threads", native.get_num_threads())
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """Sets whether numbers below the normal ones count as 0, in this thread and in the kernels it starts.
+
+    False where that is not possible. Many processors are slow with such numbers. It holds for all arithmetic of the
+    thread, Python's own as well.
+
+    >>> import tapegrad as torch
+    >>> torch.set_flush_denormal(False) in (True, False)
+    True
+    """
+    if not isinstance(mode, bool):
+        raise RuntimeError(f"flush_denormal expects a bool, but got {type(mode).__name__}")
+    refuse("set_flush_denormal changes what the thread computes from then on")
+    return native.set_flush_denormal(mode)
 
 
 def _multi_tensor_update(

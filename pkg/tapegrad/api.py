@@ -43,7 +43,15 @@ from ._modes import (
 )
 from ._random import bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm
 from ._runtime import _multi_tensor_update as _multi_tensor_update
-from ._runtime import empty_cache, get_num_threads, memory_stats, set_num_threads, show_config, tape_stats
+from ._runtime import (
+    empty_cache,
+    get_num_threads,
+    memory_stats,
+    set_flush_denormal,
+    set_num_threads,
+    show_config,
+    tape_stats,
+)
 from ._size import Size
 from ._tensor import Tensor
 from ._tensor_str import set_printoptions
@@ -136,6 +144,7 @@ __all__ = [
     "set_default_device",
     "set_default_dtype",
     "set_default_tensor_type",
+    "set_flush_denormal",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",

@@ -53,6 +53,7 @@ from ._generator import seed as seed
 from ._device import set_default_device as set_default_device
 from ._default_dtype import set_default_dtype as set_default_dtype
 from ._tensor_types import set_default_tensor_type as set_default_tensor_type
+from ._runtime import set_flush_denormal as set_flush_denormal
 from ._modes import set_grad_enabled as set_grad_enabled
 from ._runtime import set_num_threads as set_num_threads
 from ._tensor_str import set_printoptions as set_printoptions
@@ -244,6 +245,7 @@ __all__ = [
     "set_default_device",
     "set_default_dtype",
     "set_default_tensor_type",
+    "set_flush_denormal",
     "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",

@@ -95,8 +95,11 @@ def test_folder_problem(tmp_path):
 def test_without_a_folder_kernels_live_in_memory(tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
-    for cache in (in_the_way, ""):
-        assert run_python(ONE, cache).strip() == COLD
+    assert run_python(ONE, "").strip() == COLD
+    text = run_python(TWO, in_the_way)
+    assert text.startswith("compiled 2 loaded 0 numba True")
+    assert text.count("RuntimeWarning: tapegrad does not keep compiled kernels in") == 1
+    assert "Not a directory" in text or "File exists" in text
     assert in_the_way.read_text() == ""
 
 
@@ -118,7 +121,11 @@ def test_a_folder_that_cannot_take_a_file_is_no_error(tmp_path, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(os, "replace", refuse)
-    assert not store.put("a" * 40, StoredObject(b"code", "name", ()))
+    with pytest.warns(RuntimeWarning, match="Read-only file system. Every process will compile its own") as caught:
+        kept = [store.put("a" * 40, StoredObject(b"code", "name", ())) for _ in range(3)]
+    assert kept == [False] * 3
+    assert len(caught) == 1
+    assert store.where().startswith("each process does it again")
     assert os.listdir(store.folder) == []
     assert store.state == "read only (Read-only file system)"
 

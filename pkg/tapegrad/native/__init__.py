@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .. import _config
 from . import symbols
+from ._cpu import set_flush_denormal
 from .blas import table_address as blas_table
 from .formula import Formula
 from .kernels import clear_cache, compile_kernel, is_compiled, statistics
@@ -25,6 +26,7 @@ __all__ = [
     "get_num_threads",
     "is_compiled",
     "run_parallel",
+    "set_flush_denormal",
     "set_num_threads",
     "show_config",
     "statistics",

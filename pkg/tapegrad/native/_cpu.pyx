@@ -1,14 +1,24 @@
-"""What this CPU is, in the processor's own words.
+"""What this CPU is, in the processor's own words, and what it does with the smallest numbers.
 
 LLVM knows it by name, but asking LLVM means loading it: 30 ms of a warm start that needs nothing else of it. It
 reads the same words, so where they are equal its answer is.
 """
 
+from libc.stdint cimport int64_t, uintptr_t
+
 cdef extern from *:
     """
     #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
     #include <cpuid.h>
+    #include <xmmintrin.h>
     #define TG_CPUID 1
+    #define TG_FLUSH 0x8040   /* results below the normal numbers are 0, and so are operands */
+    static int64_t tg_flush(int64_t bits) {   /* of the calling thread; returns what was set before */
+        unsigned before = _mm_getcsr();
+        _mm_setcsr((before & ~TG_FLUSH) | ((unsigned)bits & TG_FLUSH));
+        return before & TG_FLUSH;
+    }
+    static int64_t tg_flushes(void) { return _mm_getcsr() & TG_FLUSH; }
     static int tg_cpuid(unsigned leaf, unsigned sub, unsigned *r) {
         return __get_cpuid_count(leaf, sub, r, r + 1, r + 2, r + 3);
     }
@@ -21,11 +31,17 @@ cdef extern from *:
     #define TG_CPUID 0
     static int tg_cpuid(unsigned leaf, unsigned sub, unsigned *r) { return 0; }
     static unsigned tg_xcr0(void) { return 0; }
+    #define TG_FLUSH 0
+    static int64_t tg_flush(int64_t bits) { return 0; }
+    static int64_t tg_flushes(void) { return 0; }
     #endif
     """
     const int TG_CPUID
     int tg_cpuid(unsigned leaf, unsigned sub, unsigned* r) noexcept
     unsigned tg_xcr0() noexcept
+    const int TG_FLUSH
+    int64_t tg_flush(int64_t bits) noexcept
+    int64_t tg_flushes() noexcept
 
 # Leaf, sub-leaf, and which of EAX, EBX, ECX, EDX say what the CPU can do (EBX of leaf 1 says which core answers).
 cdef tuple LEAVES = (
@@ -78,3 +94,19 @@ def features():
                 if r[1] >> <int>bit & 1 and (name == "avx2" or saved & SAVES_AVX512 == SAVES_AVX512):
                     found.add(name)
     return frozenset(found)
+
+
+def set_flush_denormal(bint on):
+    """Lets the calling thread take numbers below the normal ones for 0; False where that is not known how."""
+    tg_flush(TG_FLUSH if on else 0)
+    return TG_FLUSH != 0
+
+
+def flush_word():
+    """What `flush_function` has to be given so that another thread does with such numbers what this one does."""
+    return tg_flushes()
+
+
+def flush_function():
+    """The address of a C function of one word: sets this for its thread, and returns what was set before; or 0."""
+    return <int64_t><uintptr_t>&tg_flush if TG_FLUSH else 0

@@ -118,11 +118,14 @@ def _load(key: str) -> int | None:
 
 
 def _compile(key: str, function: types.FunctionType, bindings: dict[str, Any], name: str) -> int:
-    from . import compiler
+    from .progress import compiling
 
     started = time.perf_counter()
     readable = "".join(c if c.isalnum() else "_" for c in name)
-    made: StoredObject = compiler.compile_object(function, bindings, f"tg_{readable}_{key[:12]}")
+    with compiling(name, store.where()):
+        from . import compiler
+
+        made: StoredObject = compiler.compile_object(function, bindings, f"tg_{readable}_{key[:12]}")
     address = load_object(made.code, made.symbol, made.undefined)
     _count("compiled", started, "compile")
     if store.put(key, made):

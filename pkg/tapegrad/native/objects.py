@@ -71,6 +71,7 @@ class ObjectStore:
         self.state = "not used yet" if root else "off"
         self._usable: bool | None = None if root else False
         self._stores = 0
+        self._warned = False
 
     def usable(self) -> bool:
         """Whether the folder is there (or could be made) and is safe; decided once."""
@@ -79,23 +80,40 @@ class ObjectStore:
         return self._usable
 
     def _open(self) -> bool:
+        self._usable = False  # should a warning be an error, that is known all the same
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
         except OSError as error:
             self.state = f"kernels are kept in memory only: {error}"
+            self._warn(str(error), "a folder that you can write to")
             return False
         problem = folder_problem(self.folder) or folder_problem(self.root)
         if problem is not None:
             self.state = f"not used: {problem}"
-            warnings.warn(
-                f"tapegrad does not keep compiled kernels in {self.root}: {problem}. Every process will "
-                "compile its own. Choose a folder that only you can write to with TAPEGRAD_CACHE_DIR.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            self._warn(problem, "a folder that only you can write to")
             return False
         self.state = "in use"
         return True
+
+    def _warn(self, problem: str, wanted: str) -> None:
+        """Once: what is compiled is lost with the process, and why."""
+        if self._warned:
+            return
+        self._warned = True
+        warnings.warn(
+            f"tapegrad does not keep compiled kernels in {self.root}: {problem}. Every process will compile its own. "
+            f"Choose {wanted} with TAPEGRAD_CACHE_DIR (empty to keep nothing, without this warning).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    def where(self) -> str:
+        """What becomes of new objects, as the end of a sentence."""
+        if not self.root:
+            return "each process does it again, since TAPEGRAD_CACHE_DIR is empty"
+        if not self.usable() or self._warned:
+            return f"each process does it again, since {self.root} cannot be used"
+        return f"it happens once, they are kept in {self.root}"
 
     def _path(self, key: str) -> str:
         return os.path.join(self.folder, key + _SUFFIX)
@@ -146,6 +164,7 @@ class ObjectStore:
             if temporary:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
+            self._warn(error.strerror or str(error), "a folder that you can write to")
             return False
         return True
 

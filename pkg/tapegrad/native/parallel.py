@@ -25,8 +25,9 @@ from .flags import EXACT
 from .kernels import store
 from .keys import file_key
 from .objects import StoredObject
+from .progress import compiling
 
-__all__ = ["layer", "run"]
+__all__ = ["layer", "run", "start"]
 
 _SIGNATURE = (types.int64,) * 3
 _lock = threading.Lock()
@@ -54,11 +55,7 @@ def _drive_chunks(driver, words, chunks):  # type: ignore[no-untyped-def]
 
 def run(driver: int, words: int, chunks: int, threads: int) -> None:
     """One region; the GIL is released inside."""
-    global _drive
-    if _drive is None:
-        with held_back(), _lock:
-            if _drive is None:
-                _drive = _start()
+    start()
     before = numba.get_num_threads()  # of this thread; the user's own Numba code may have set it
     if before != threads:
         numba.set_num_threads(threads)
@@ -68,6 +65,15 @@ def run(driver: int, words: int, chunks: int, threads: int) -> None:
     finally:
         if before != threads:
             numba.set_num_threads(before)
+
+
+def start() -> None:
+    """Gets the function that runs regions ready, and the threads."""
+    global _drive
+    if _drive is None:
+        with held_back(), _lock:
+            if _drive is None:
+                _drive = _start()
 
 
 def layer() -> str:
@@ -87,7 +93,8 @@ def _start() -> Any:
     drive = numba.njit(**options, parallel=True, nogil=True)(_drive_chunks)
     key = file_key(__file__)
     if not _restore(drive, key):
-        drive.compile(_SIGNATURE)
+        with compiling("parallel loops", store.where()):
+            drive.compile(_SIGNATURE)
         _keep(drive, key)
     drive.disable_compile()
     return drive

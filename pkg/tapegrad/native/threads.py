@@ -19,8 +19,9 @@ from .. import dtypes
 from .._config import add_section, settings
 from .._interrupts import held_back
 from .._layout import FRAME_ERROR, FRAME_WORDS
+from . import _cpu
 from .kernels import compile_kernel
-from .symbols import call_kernel, pointer
+from .symbols import call_int, call_kernel, pointer
 
 __all__ = ["get_num_threads", "run_parallel", "set_num_threads"]
 
@@ -90,11 +91,16 @@ def _decide() -> None:
 
 
 def _run_chunks(f, lo, hi):  # type: ignore[no-untyped-def]
-    """A kernel that runs chunks lo to hi of another: f = [kernel, frame, items, grain, slots or 0]."""
+    """A kernel that runs chunks lo to hi of another: f = [kernel, frame, items, grain, slots or 0, flush, word].
+
+    `flush` is 0, or a function that is called with `word` before the chunks and with what it returned after them.
+    """
     kernel = f[0]
     items = f[2]
     grain = f[3]
     slots = f[4]
+    flush = f[5]
+    before = call_int(flush, f[6]) if flush != 0 else 0
     for chunk in range(lo, hi):
         start = chunk * grain
         stop = min(start + grain, items)
@@ -110,6 +116,8 @@ def _run_chunks(f, lo, hi):  # type: ignore[no-untyped-def]
             for word in range(FRAME_WORDS):
                 own[1 + word] = shared[word]
             own[0] = call_kernel(kernel, slots + chunk * (8 * _SLOT) + 8, start, stop)
+    if flush != 0:
+        call_int(flush, before)
     return 0
 
 
@@ -123,12 +131,14 @@ def run_parallel(kernel: int, frame: int, items: int, grain: int) -> int:
     if items <= grain:
         return int(_CALL(kernel)(frame, 0, items))
     chunks = -(-items // grain)
-    parallel = get_num_threads() > 1
-    slots = np.empty(chunks * _SLOT, np.int64) if parallel else None
-    words = (ctypes.c_int64 * 5)(kernel, frame, items, grain, 0 if slots is None else slots.ctypes.data)
+    words = (ctypes.c_int64 * 7)(kernel, frame, items, grain)
     driver = _chunk_driver()
-    if slots is None:
+    if get_num_threads() == 1:
         return int(_CALL(driver)(ctypes.addressof(words), 0, chunks))
+    slots = np.empty(chunks * _SLOT, np.int64)
+    words[4] = slots.ctypes.data
+    # Always: a thread of the pool keeps what was set in the thread that started it.
+    words[5], words[6] = _cpu.flush_function(), _cpu.flush_word()
     _pool().run(driver, ctypes.addressof(words), chunks, get_num_threads())
     statuses = slots[::_SLOT]
     if not statuses.any():
