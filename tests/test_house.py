@@ -21,10 +21,11 @@ PACKAGE = ROOT / "pkg" / "tapegrad"
 FLOORS: list[tuple[str, set[str]]] = [
     (
         "words",
-        {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"},
+        {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"}
+        | {"_missing", "_switches", "version"},
     ),
     ("native", {"native"}),
-    ("operations", {"ops", "cuda"}),
+    ("operations", {"ops", "cuda", "amp", "accelerator", "mps", "xpu"}),
     ("tape", {"tape"}),
     (
         "tensor",
@@ -35,9 +36,9 @@ FLOORS: list[tuple[str, set[str]]] = [
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
-        | {"_tensor_types", "_wiring", "api", "return_types"},
+        | {"_limits", "_tensor_types", "_wiring", "api", "random", "return_types"},
     ),
-    ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
+    ("library", {"backends", "nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("replay", {"replay"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),

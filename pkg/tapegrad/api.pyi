@@ -10,6 +10,7 @@ from ._generator import Generator as Generator
 from ._size import Size as Size
 from ._tensor import Tensor as Tensor
 from ._factories import arange as arange
+from ._switches import are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled
 from ._from_data import as_tensor as as_tensor
 from ._from_data import asarray as asarray
 from ._random import bernoulli as bernoulli
@@ -21,17 +22,24 @@ from ._runtime import empty_cache as empty_cache
 from ._factories import empty_like as empty_like
 from ._modes import enable_grad as enable_grad
 from ._factories import eye as eye
+from ._limits import finfo as finfo
 from ._arrays import from_numpy as from_numpy
 from ._factories import full as full
 from ._factories import full_like as full_like
 from ._device import get_default_device as get_default_device
 from ._default_dtype import get_default_dtype as get_default_dtype
+from ._switches import get_deterministic_debug_mode as get_deterministic_debug_mode
+from ._switches import get_float32_matmul_precision as get_float32_matmul_precision
+from ._switches import get_num_interop_threads as get_num_interop_threads
 from ._runtime import get_num_threads as get_num_threads
 from ._generator import get_rng_state as get_rng_state
+from ._limits import iinfo as iinfo
 from ._modes import inference_mode as inference_mode
 from ._generator import initial_seed as initial_seed
+from ._switches import is_deterministic_algorithms_warn_only_enabled as is_deterministic_algorithms_warn_only_enabled
 from ._tensor import is_grad_enabled as is_grad_enabled
 from ._tensor import is_inference_mode_enabled as is_inference_mode_enabled
+from ._switches import is_warn_always_enabled as is_warn_always_enabled
 from ._factories import linspace as linspace
 from ._generator import manual_seed as manual_seed
 from ._runtime import memory_stats as memory_stats
@@ -53,13 +61,19 @@ from ._generator import seed as seed
 from ._device import set_default_device as set_default_device
 from ._default_dtype import set_default_dtype as set_default_dtype
 from ._tensor_types import set_default_tensor_type as set_default_tensor_type
+from ._switches import set_deterministic_debug_mode as set_deterministic_debug_mode
+from ._switches import set_float32_matmul_precision as set_float32_matmul_precision
+from ._switches import set_flush_denormal as set_flush_denormal
 from ._modes import set_grad_enabled as set_grad_enabled
+from ._switches import set_num_interop_threads as set_num_interop_threads
 from ._runtime import set_num_threads as set_num_threads
 from ._tensor_str import set_printoptions as set_printoptions
 from ._generator import set_rng_state as set_rng_state
+from ._switches import set_warn_always as set_warn_always
 from ._runtime import show_config as show_config
 from ._runtime import tape_stats as tape_stats
 from ._from_data import tensor as tensor
+from ._switches import use_deterministic_algorithms as use_deterministic_algorithms
 from ._factories import zeros as zeros
 from ._factories import zeros_like as zeros_like
 
@@ -84,6 +98,7 @@ __all__ = [
     "amin",
     "any",
     "arange",
+    "are_deterministic_algorithms_enabled",
     "argmax",
     "argmin",
     "as_tensor",
@@ -129,6 +144,7 @@ __all__ = [
     "exp",
     "expm1",
     "eye",
+    "finfo",
     "fix",
     "flatten",
     "float",
@@ -145,11 +161,15 @@ __all__ = [
     "gelu_tanh",
     "get_default_device",
     "get_default_dtype",
+    "get_deterministic_debug_mode",
+    "get_float32_matmul_precision",
+    "get_num_interop_threads",
     "get_num_threads",
     "get_rng_state",
     "greater",
     "greater_equal",
     "gt",
+    "iinfo",
     "index_select",
     "inf",
     "inference_mode",
@@ -159,10 +179,12 @@ __all__ = [
     "int64",
     "integer_floor_divide",
     "integer_remainder",
+    "is_deterministic_algorithms_warn_only_enabled",
     "is_floating_point",
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "is_tensor",
+    "is_warn_always_enabled",
     "isclose",
     "isfinite",
     "isinf",
@@ -208,6 +230,7 @@ __all__ = [
     "ne",
     "neg",
     "negative",
+    "newaxis",
     "nll_loss",
     "no_grad",
     "nonzero",
@@ -244,10 +267,15 @@ __all__ = [
     "set_default_device",
     "set_default_dtype",
     "set_default_tensor_type",
+    "set_deterministic_debug_mode",
+    "set_float32_matmul_precision",
+    "set_flush_denormal",
     "set_grad_enabled",
+    "set_num_interop_threads",
     "set_num_threads",
     "set_printoptions",
     "set_rng_state",
+    "set_warn_always",
     "show_config",
     "sigmoid",
     "sign",
@@ -280,6 +308,7 @@ __all__ = [
     "unbind",
     "unflatten",
     "unsqueeze",
+    "use_deterministic_algorithms",
     "var",
     "where",
     "zeros",
@@ -305,6 +334,7 @@ int32: _dtype
 int64: _dtype
 long: _dtype
 nan: _float
+newaxis: None
 pi: _float
 uint8: _dtype
 
