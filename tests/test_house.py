@@ -29,8 +29,8 @@ FLOORS: list[tuple[str, set[str]]] = [
     ("tape", {"tape"}),
     (
         "tensor",
-        {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_structured", "_views"}
-        | {"_mode_scope", "_modes"},
+        {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_spelling", "_structured"}
+        | {"_mode_scope", "_modes", "_views"},
     ),
     ("autograd", {"autograd"}),
     (
