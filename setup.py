@@ -27,6 +27,7 @@ modules = {
         "tapegrad._pointwise",
         "tapegrad._near_plans",
         "tapegrad._structured",
+        "tapegrad._spelling",
         "tapegrad.autograd._nodes",
         "tapegrad.autograd._engine",
         "tapegrad.replay._fitting",

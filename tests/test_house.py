@@ -21,23 +21,24 @@ PACKAGE = ROOT / "pkg" / "tapegrad"
 FLOORS: list[tuple[str, set[str]]] = [
     (
         "words",
-        {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"},
+        {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"}
+        | {"_missing", "_switches", "version"},
     ),
     ("native", {"native"}),
-    ("operations", {"ops", "cuda"}),
+    ("operations", {"ops", "cuda", "amp", "accelerator", "mps", "xpu"}),
     ("tape", {"tape"}),
     (
         "tensor",
-        {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_structured", "_views"}
-        | {"_mode_scope", "_modes"},
+        {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_spelling", "_structured"}
+        | {"_mode_scope", "_modes", "_views"},
     ),
     ("autograd", {"autograd"}),
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
-        | {"_tensor_types", "_wiring", "api", "return_types"},
+        | {"_limits", "_tensor_types", "_wiring", "api", "random", "return_types"},
     ),
-    ("library", {"nn", "optim", "utils", "func", "distributions", "linalg"}),
+    ("library", {"backends", "nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("replay", {"replay"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),

@@ -194,7 +194,7 @@ def test_many_layouts(torch):
 
 
 def test_they_look_like_the_functions_they_stand_for(torch):
-    assert list(inspect.signature(torch.sum).parameters) == ["x", "dim", "keepdim", "dtype"]
+    assert list(inspect.signature(torch.sum).parameters) == ["input", "dim", "keepdim", "dtype"]
     assert list(inspect.signature(torch.cat).parameters) == ["tensors", "dim"]
     assert torch.sum.__name__ == "sum"
     assert "Sum over" in torch.sum.__doc__

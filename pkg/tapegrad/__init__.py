@@ -19,8 +19,11 @@ with held_back():  # the registry cannot be filled twice, nor half
 
 __version__ = "0.1.0"
 
-_LAZY = ("cuda", "examples", "io", "native", "nn", "optim", "replay", "testing", "utils")
-_FROM = {"load": "io", "save": "io", "compile": "replay"}
+_LAZY = (
+    *("accelerator", "amp", "backends", "cuda", "examples", "io", "mps", "native", "nn", "optim", "random", "replay"),
+    *("testing", "utils", "version", "xpu"),
+)
+_FROM = {"load": "io", "save": "io", "compile": "replay", "autocast": "amp", "is_autocast_enabled": "amp.autocast_mode"}
 
 __all__ = [*_api.__all__, "__version__", "autograd", "compile", "load", "nn", "optim", "return_types", "save", "utils"]
 
@@ -32,14 +35,18 @@ if TYPE_CHECKING:
     from .io import load, save
     from .replay import compile
 else:
+    from ._missing import names_missing
+
+    _not_there = names_missing(__name__)
 
     def __getattr__(name: str) -> Any:
         if name in _LAZY:
             with held_back():
                 return importlib.import_module(f"{__name__}.{name}")
         if name in _FROM:
-            return getattr(__getattr__(_FROM[name]), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            with held_back():
+                return getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
+        return _not_there(name)
 
 
 def __dir__() -> list[str]:

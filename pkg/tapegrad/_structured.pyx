@@ -99,10 +99,11 @@ cdef class Runner:
         self.plans = {}
         self.near = NearPlans()
 
-    cdef object go(self, tuple inputs, Planned plan):
-        result = launch(self.op, inputs, plan)
+    cdef object go(self, tuple args, Py_ssize_t n, Planned plan):
+        """Launches a plan with the first `n` arguments as inputs."""
+        result = launch(self.op, args, <int>n, plan)
         if self.watched and self.watcher == PyThread_get_thread_ident():
-            self.last_inputs = inputs
+            self.last_inputs = args[:n]
             self.last_plan = plan
             self.last_result = result
         return result
@@ -141,7 +142,10 @@ cdef class Runner:
             if n_near > 0:
                 plan = <Planned>self.near.find(near_key, n_near)
                 if plan is not None:
-                    return self.go(tuple(args[0]) if self.variadic else args[:self.n_inputs], plan)
+                    if self.variadic:
+                        inputs = tuple(args[0])
+                        return self.go(inputs, len(inputs), plan)
+                    return self.go(args, min(self.n_inputs, len(args)), plan)
         if self.variadic:
             inputs = tuple(args[0])
             rest = args[1:]
@@ -187,7 +191,7 @@ cdef class Runner:
             return self(*self.dense(inputs, plan.copies), *rest, **named)
         if n_near > 0:
             self.near.put(near_key, n_near, plan)
-        return self.go(inputs, plan)
+        return self.go(inputs, len(inputs), plan)
 
 
 cdef class Shortcut:
@@ -221,8 +225,9 @@ cdef class Shortcut:
         plan = <Planned>self.near.find(key, n)
         if plan is not None:
             if runner.variadic:
-                return runner.go(tuple(args[0]), plan)
-            return runner.go(args[:runner.n_inputs], plan)
+                inputs = tuple(args[0])
+                return runner.go(inputs, len(inputs), plan)
+            return runner.go(args, min(runner.n_inputs, len(args)), plan)
         if runner.watched and runner.watcher != PyThread_get_thread_ident():
             return self.function(*args)     # another thread's launches are noted now; a later call is as good
         runner.watcher = PyThread_get_thread_ident()
@@ -246,15 +251,15 @@ cdef class Shortcut:
         return result
 
 
-cdef object launch(int64_t op, tuple inputs, Planned plan):
-    """Records and runs one planned structured op."""
+cdef object launch(int64_t op, tuple inputs, int n, Planned plan):
+    """Records and runs one planned structured op; the first `n` are its inputs."""
     cdef int64_t* row = op_row(op)
     cdef int64_t f[FRAME_WORDS]
     cdef int64_t need = 0, status, i, e, address
     cdef int64_t* r
     cdef int64_t* ext
     cdef Storage* block = NULL
-    cdef int k, n = <int>len(inputs), dt
+    cdef int k, dt
     cdef bint requires = False, variadic = (row[OP_FLAGS] & OPFLAG_VARIADIC) != 0
     cdef Tensor t, out, second = None
     dt = (<Tensor>inputs[0]).dt if n else plan.dt
@@ -300,7 +305,7 @@ cdef object launch(int64_t op, tuple inputs, Planned plan):
     if status != 0:
         raise_kernel_error(op, status, f)
     if _capture.listening():
-        tell(op, dt, inputs, out, second, address, f, plan.words, plan.n_words, plan.params, variadic)
+        tell(op, dt, inputs[:n], out, second, address, f, plan.words, plan.n_words, plan.params, variadic)
     if requires:
         i = record_new()
         r = record(i)

@@ -25,6 +25,7 @@ import warnings
 
 from tapegrad import dtypes as _dtypes
 from tapegrad._device import CPU
+from tapegrad._missing import missing_attribute
 from tapegrad._size import Size
 
 cdef extern from *:
@@ -572,7 +573,7 @@ cdef class Tensor:
     def __getattr__(self, name):
         if self.attributes is not None and name in self.attributes:
             return self.attributes[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        raise AttributeError(missing_attribute(type(self).__name__, name))
 
     def __setattr__(self, name, value):
         try:

@@ -33,6 +33,7 @@ from ._generator import (
     seed,
     set_rng_state,
 )
+from ._limits import finfo, iinfo
 from ._modes import (
     enable_grad,
     inference_mode,
@@ -53,6 +54,19 @@ from ._runtime import (
     tape_stats,
 )
 from ._size import Size
+from ._switches import (
+    are_deterministic_algorithms_enabled,
+    get_deterministic_debug_mode,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    is_deterministic_algorithms_warn_only_enabled,
+    is_warn_always_enabled,
+    set_deterministic_debug_mode,
+    set_float32_matmul_precision,
+    set_num_interop_threads,
+    set_warn_always,
+    use_deterministic_algorithms,
+)
 from ._tensor import Tensor
 from ._tensor_str import set_printoptions
 from ._tensor_types import (
@@ -74,6 +88,8 @@ long = int64
 int = int32
 bool = bool_
 
+newaxis = None  # for indexing
+
 globals().update(FUNCTIONS)
 
 __all__ = [
@@ -87,6 +103,7 @@ __all__ = [
     "Size",
     "Tensor",
     "arange",
+    "are_deterministic_algorithms_enabled",
     "as_tensor",
     "asarray",
     "bernoulli",
@@ -102,6 +119,7 @@ __all__ = [
     "empty_like",
     "enable_grad",
     "eye",
+    "finfo",
     "float",
     "float32",
     "float64",
@@ -110,22 +128,29 @@ __all__ = [
     "full_like",
     "get_default_device",
     "get_default_dtype",
+    "get_deterministic_debug_mode",
+    "get_float32_matmul_precision",
+    "get_num_interop_threads",
     "get_num_threads",
     "get_rng_state",
+    "iinfo",
     "inf",
     "inference_mode",
     "initial_seed",
     "int",
     "int32",
     "int64",
+    "is_deterministic_algorithms_warn_only_enabled",
     "is_grad_enabled",
     "is_inference_mode_enabled",
+    "is_warn_always_enabled",
     "linspace",
     "long",
     "manual_seed",
     "memory_stats",
     "multinomial",
     "nan",
+    "newaxis",
     "no_grad",
     "normal",
     "ones",
@@ -144,15 +169,20 @@ __all__ = [
     "set_default_device",
     "set_default_dtype",
     "set_default_tensor_type",
+    "set_deterministic_debug_mode",
+    "set_float32_matmul_precision",
     "set_flush_denormal",
     "set_grad_enabled",
+    "set_num_interop_threads",
     "set_num_threads",
     "set_printoptions",
     "set_rng_state",
+    "set_warn_always",
     "show_config",
     "tape_stats",
     "tensor",
     "uint8",
+    "use_deterministic_algorithms",
     "zeros",
     "zeros_like",
 ]

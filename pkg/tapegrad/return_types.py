@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ._missing import names_missing
 
 __all__ = ["max", "min"]
 
@@ -46,3 +48,7 @@ class min(_Results):
     _fields = ("values", "indices")
     values: Any = property(itemgetter(0))
     indices: Any = property(itemgetter(1))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

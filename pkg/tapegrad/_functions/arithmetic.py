@@ -9,7 +9,7 @@ from .. import _tensor
 from .._tensor import Tensor, apply_pointwise, binary, binary_, unary
 from ..dtypes import bool_, int64, promote_types, uint8
 from ..ops.registry import BY_NAME
-from .base import make_binary, named, tensor_argument
+from .base import make_binary, named, records, tensor_argument
 from .beside_numpy import plain
 from .conversion import type_
 from .selection import logical_not, where
@@ -313,7 +313,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     >>> torch.clamp(torch.tensor([-1., 0.5, 2.]), 0, 1)
     tensor([0.0000, 0.5000, 1.0000])
     """
-    tensor_argument("clamp", input)
+    if not isinstance(input, Tensor):
+        tensor_argument("clamp", input)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if max is None:
@@ -374,3 +375,9 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """`x` where positive, `alpha * (exp(x) - 1)` elsewhere."""
     tensor_argument("elu", input)
     return apply_pointwise(BY_NAME["elu"].id, (input,), None, (alpha,))
+
+
+for _name in ("add", "sub", "div"):
+    records(globals()[_name], BY_NAME[_name].id)
+for _name in ("maximum", "minimum"):
+    records(globals()[_name], BY_NAME[_name].id, tensors_only=True)

@@ -18,6 +18,15 @@ def tensor_argument(name: str, x: Any, position: int = 1, argument: str = "input
         raise TypeError(f"{name}(): argument '{argument}' (position {position}) must be Tensor, not {type(x).__name__}")
 
 
+def records(function: Callable[..., Any], op: int, tensors_only: bool = False) -> Callable[..., Any]:
+    """Notes that the function, given all its arguments in order, does no more than record this op of them.
+
+    One of them must be a tensor, or all with `tensors_only`; it is called itself for what is not like that.
+    """
+    function.recorded = (op, tensors_only)  # type: ignore[attr-defined]
+    return function
+
+
 def make_unary(op: Op) -> Callable[..., Any]:
     i, name = op.id, op.name
 
@@ -26,7 +35,7 @@ def make_unary(op: Op) -> Callable[..., Any]:
             tensor_argument(name, input)
         return unary(i, input)
 
-    return function
+    return records(function, i)
 
 
 def make_binary(op: Op) -> Callable[..., Any]:
@@ -37,7 +46,7 @@ def make_binary(op: Op) -> Callable[..., Any]:
             tensor_argument(name, input)
         return binary(i, input, other)
 
-    return function
+    return records(function, i)
 
 
 def make_ternary(op: Op) -> Callable[..., Any]:

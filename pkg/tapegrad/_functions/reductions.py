@@ -31,7 +31,8 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     >>> torch.max(torch.tensor([[1., 3.], [4., 2.]]), dim=1).indices
     tensor([1, 0])
     """
-    tensor_argument("max", input)
+    if not isinstance(input, Tensor):
+        tensor_argument("max", input)
     if isinstance(dim, Tensor) or other is not None:
         return FUNCTIONS["maximum"](input, dim if other is None else other)
     return _max_all(input) if dim is None else return_types.max(_max_dim(input, dim, keepdim))
@@ -39,7 +40,8 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """The smallest element; along `dim` values and indices; with a second tensor the smaller of the two."""
-    tensor_argument("min", input)
+    if not isinstance(input, Tensor):
+        tensor_argument("min", input)
     if isinstance(dim, Tensor) or other is not None:
         return FUNCTIONS["minimum"](input, dim if other is None else other)
     return _min_all(input) if dim is None else return_types.min(_min_dim(input, dim, keepdim))

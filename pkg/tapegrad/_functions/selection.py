@@ -23,7 +23,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     >>> torch.where(x > 0, x, 0.)
     tensor([0., 2.])
     """
-    tensor_argument("where", condition, 1, "condition")
+    if not isinstance(condition, Tensor):
+        tensor_argument("where", condition, 1, "condition")
     if input is None and other is None:
         return tuple(indexing.nonzero(condition).unbind(1))
     if condition.dtype is not bool_ and condition.dtype is not uint8:

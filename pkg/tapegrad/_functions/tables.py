@@ -15,7 +15,7 @@ from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
 from . import arithmetic, beside_numpy, conversion, duplicates, reductions, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
-from .shortcuts import shorten
+from .spellings import spell
 
 # Functions and methods alike; only functions; only methods.
 _BOTH = {
@@ -94,12 +94,12 @@ def build(ops: Sequence[Op]) -> None:
         FUNCTIONS[name] = METHODS[name] = _softmax(getattr(softmax_ops, name), name)
     for name in ("cat", "stack"):
         FUNCTIONS[name] = _same_dtype(getattr(joining, name), name)
-    shorten()
     FUNCTIONS["concat"] = FUNCTIONS["concatenate"] = FUNCTIONS["cat"]
     for name, source in _ALIASES.items():
         FUNCTIONS[name] = METHODS[name] = FUNCTIONS[source]
     METHODS["clip_"] = arithmetic.clamp_
     _small_methods()
+    spell()
 
 
 def _small_methods() -> None:

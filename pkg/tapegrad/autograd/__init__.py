@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _tensor
+from .._missing import names_missing
 from .._modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from .._tensor import Tensor
 from . import _engine, _graph
@@ -203,3 +204,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "register_hook": register_hook,
     "register_post_accumulate_grad_hook": register_post_accumulate_grad_hook,
 }
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

@@ -6,9 +6,15 @@
 58
 """
 
+from typing import TYPE_CHECKING
+
+from .._missing import names_missing
 from . import functional, init, modules, utils
 from .modules import *  # noqa: F403
 from .modules import __all__ as _modules_all
 from .parameter import Parameter
 
 __all__ = ["Parameter", "functional", "init", "modules", "utils", *_modules_all]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

@@ -6,9 +6,10 @@ Losses live in `_losses.py` and are re-exported here.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import api
+from .._missing import names_missing
 from ..ops.checks import check_classes
 from ..ops.registry import BY_NAME
 from ._losses import (
@@ -196,3 +197,7 @@ def one_hot(tensor: api.Tensor, num_classes: int = -1) -> api.Tensor:
     places = tensor.unsqueeze(-1)
     blank = api.zeros((*tensor.shape, max(num_classes, 0)), dtype=api.int64)
     return blank.scatter_add(-1, places, api.ones(places.shape, dtype=api.int64))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 from .. import api
+from .._missing import names_missing
 
 __all__ = [
     "calculate_gain",
@@ -176,3 +178,7 @@ def kaiming_normal_(
         return tensor
     fan = _fan(tensor, mode)
     return normal_(tensor, 0, calculate_gain(nonlinearity, a) / math.sqrt(fan), generator)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import api
+from .._missing import names_missing
 
 __all__ = ["Parameter"]
 
@@ -46,3 +47,7 @@ def _rebuild_parameter(
     made = cls(data, requires_grad)
     made.__dict__.update(state or {})
     return made
+
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

@@ -12,10 +12,11 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from .. import api
+from .._missing import names_missing
 from .optimizer import Optimizer, scalar
 
 __all__ = [
@@ -357,3 +358,6 @@ class CosineAnnealingLR(LRScheduler):
         low = self.eta_min
         angle = math.pi * self.last_epoch / self.T_max
         return [low + (lr - low) * (1 + math.cos(angle)) / 2 for lr in self.base_lrs]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

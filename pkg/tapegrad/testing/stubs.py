@@ -105,6 +105,8 @@ def api_text() -> str:
             constants.append(f"{name}: _dtype")
         elif isinstance(value, float):
             constants.append(f"{name}: _float")
+        elif value is None:
+            constants.append(f"{name}: None")
         elif name.endswith("Tensor") and name != "Tensor":
             constants.append(f"{name}: type[Tensor]")
         else:

@@ -1,5 +1,8 @@
 """The modules themselves, one family per file."""
 
+from typing import TYPE_CHECKING
+
+from ..._missing import names_missing
 from .activation import (
     ELU,
     GELU,
@@ -58,3 +61,6 @@ __all__ = [
     "Softplus",
     "Tanh",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)

@@ -6,6 +6,9 @@
 [2, 2, 1]
 """
 
+from typing import TYPE_CHECKING
+
+from ..._missing import names_missing
 from .collate import default_collate, default_convert
 from .dataloader import DataLoader, get_worker_info
 from .dataset import (
@@ -45,3 +48,6 @@ __all__ = [
     "get_worker_info",
     "random_split",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = names_missing(__name__)
