@@ -16,13 +16,13 @@ __all__ = ["Settings", "add_section", "settings", "show_config"]
 _DEFAULT_CACHE_BYTES = 256 << 20
 
 
-def _positive(environment: Mapping[str, str], name: str) -> int | None:
-    """The positive integer in a variable, None if it is unset or says nothing usable."""
+def _positive(environment: Mapping[str, str], name: str, least: int = 1) -> int | None:
+    """The integer in a variable, None if it is unset, less than `least` or says nothing usable."""
     try:
         value = int(environment.get(name, "").split(",")[0])
     except ValueError:
         return None
-    return value if value > 0 else None
+    return value if value >= least else None
 
 
 def _default_cache_dir(environment: Mapping[str, str]) -> str:
@@ -46,12 +46,14 @@ class Settings:
     nothing on disk. `cache_bytes` (TAPEGRAD_CACHE_MB): above this the oldest-used are removed.
     `num_threads` (TAPEGRAD_NUM_THREADS, else OMP_NUM_THREADS): None means one per available core.
     `blas_coretype` (TAPEGRAD_BLAS_CORETYPE): OpenBLAS kernels to use; None chooses by CPU.
+    `record_after` (TAPEGRAD_RECORD_AFTER): calls of a compiled function before the first is recorded; None measures.
     """
 
     cache_dir: str
     cache_bytes: int
     num_threads: int | None
     blas_coretype: str | None
+    record_after: int | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -65,6 +67,7 @@ class Settings:
             cache_bytes=_DEFAULT_CACHE_BYTES if megabytes is None else megabytes << 20,
             num_threads=_positive(env, "TAPEGRAD_NUM_THREADS") or _positive(env, "OMP_NUM_THREADS"),
             blas_coretype=env.get("TAPEGRAD_BLAS_CORETYPE") or None,
+            record_after=_positive(env, "TAPEGRAD_RECORD_AFTER", least=0),
         )
 
 

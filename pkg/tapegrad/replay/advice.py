@@ -6,9 +6,24 @@ __all__ = ["ADVICE", "advice_for"]
 
 # Part of a reason -> what helps. The first that is found in the reason counts.
 ADVICE = {
-    "arguments are others at each call": "numbers that change are better passed as tensors",
-    "guards keep failing": "what changes at each call is better passed as a tensor",
+    "another number": (
+        "a number that is computed with can be passed as a tensor of one element; one that chooses a branch, an index "
+        "or a shape is better used outside, with its tensors passed"
+    ),
+    "another text": "a text that changes is better left outside",
+    "another function": "define it once, and not anew for each call",
+    "another object": "make it once and pass the same one, or pass the tensors in it",
+    "of other things at": "lists, tuples and dicts of the same length, with the same keys, can be replayed",
+    "a tensor of another shape": "pad batches to a few shapes, or leave out the last one (drop_last=True)",
+    "or something else": "compile a function for each case",
+    "the default dtype": "call it in one mode",
+    "the number of its arguments": "pass the same number of arguments, or a tensor that holds them all",
+    "guards keep failing": (
+        "a number that is computed with can be a tensor, filled in place; what chooses a branch, an index or a shape "
+        "is better used outside"
+    ),
     "option of an optimizer is a tensor made inside": "make it outside and change it in place there",
+    "deep-copied that shares its memory": "copy it outside",
     "changed inside": "change it outside the compiled function, or in place if it is a tensor",
     "the value of a tensor is read": "return the tensor and read it outside",
     "is read by Python": "read it outside",
