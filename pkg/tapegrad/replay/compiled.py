@@ -23,6 +23,7 @@ from .guards import Guards, reach_from
 from .handlers import HANDLED, new_capture
 from .held import Held
 from .inspecting import Table, table_of
+from .libraries import note_own
 from .locks import give_lock
 from .passes import run_passes
 from .patience import MOST_WITHOUT_WARNING, NOT_YET, Patience
@@ -57,6 +58,7 @@ class CompiledFunction(Caller):
         own = [name for name in getattr(fn, "__dict__", ()) if hasattr(type(self), name)]
         functools.update_wrapper(self, fn, updated=() if own or isinstance(fn, Module) else functools.WRAPPER_UPDATES)
         self.fn = fn
+        note_own(fn)
         self.check = check
         self.fullgraph = fullgraph
         self.limit = limit  # bytes that a run may hold together with what it works on
