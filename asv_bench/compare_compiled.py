@@ -57,7 +57,7 @@ def rows(ours: Any, theirs: Any, quick: bool = False) -> dict[str, dict[str, Mak
 
     def both(make: Callable[..., common.Work]) -> dict[str, Make]:
         return {
-            OURS: lambda: make(ours, wrap=ours.compile),
+            OURS: lambda: make(ours, wrap=compiled.at_once(ours)),
             EAGER: lambda: make(ours),
             TORCH: lambda: make(theirs),
             INDUCTOR: lambda: inductor(theirs, make),

@@ -65,8 +65,8 @@ def timed(works: list[compiled.Stepping], n: int) -> float:
 
 def same_as_alone(torch: Any, name: str, count: int, n: int = 40) -> None:
     """Losses after n steps next to each other are those after n steps alone, bit for bit."""
-    together = [compiled.MAKES[name](torch, torch.compile) for _ in range(count)]
-    alone = compiled.MAKES[name](torch, torch.compile)
+    together = [compiled.MAKES[name](torch, compiled.at_once(torch)) for _ in range(count)]
+    alone = compiled.MAKES[name](torch, compiled.at_once(torch))
     for work in (*together, alone):
         work.run(6)  # recorded one after the other
     timed(together, n)
@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
             works = [control() for _ in range(counts[-1])]
         else:
             same_as_alone(torch, name, counts[-1])
-            works = [compiled.MAKES[name](torch, torch.compile) for _ in range(counts[-1])]
+            works = [compiled.MAKES[name](torch, compiled.at_once(torch)) for _ in range(counts[-1])]
         for work in works:
             work.run(12)
         n = max(1, round(args.seconds * timed(works[:1], 20)))

@@ -8,6 +8,9 @@
 
 The compiled kernels of a test run go to a folder of their own, so that no test depends on what an
 earlier run left in the user's cache: TAPEGRAD_CACHE_DIR overrides it.
+
+Compiled functions record at once, which no user wants for calls of microseconds: TAPEGRAD_RECORD_AFTER overrides it,
+and `test_recording_pays.py` tests what users get.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ if "TAPEGRAD_CACHE_DIR" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="tapegrad-tests-", ignore_cleanup_errors=True)
     os.environ["TAPEGRAD_CACHE_DIR"] = _cache.name
 os.environ.setdefault("TAPEGRAD_QUIET", "1")  # what compiles in a child process, and how long, differs
+
+os.environ.setdefault("TAPEGRAD_RECORD_AFTER", "0")
 
 
 def pytest_unconfigure() -> None:

@@ -16,13 +16,13 @@ __all__ = ["Settings", "add_section", "settings", "show_config"]
 _DEFAULT_CACHE_BYTES = 256 << 20
 
 
-def _positive(environment: Mapping[str, str], name: str) -> int | None:
-    """The positive integer in a variable, None if it is unset or says nothing usable."""
+def _positive(environment: Mapping[str, str], name: str, least: int = 1) -> int | None:
+    """The integer in a variable, None if it is unset, less than `least` or says nothing usable."""
     try:
         value = int(environment.get(name, "").split(",")[0])
     except ValueError:
         return None
-    return value if value > 0 else None
+    return value if value >= least else None
 
 
 def _default_cache_dir(environment: Mapping[str, str]) -> str:
@@ -47,6 +47,7 @@ class Settings:
     `num_threads` (TAPEGRAD_NUM_THREADS, else OMP_NUM_THREADS): None means one per available core.
     `blas_coretype` (TAPEGRAD_BLAS_CORETYPE): OpenBLAS kernels to use; None chooses by CPU.
     `quiet` (TAPEGRAD_QUIET, anything but 0): nothing is said on stderr while kernels are compiled.
+    `record_after` (TAPEGRAD_RECORD_AFTER): calls of a compiled function before the first is recorded; None measures.
     """
 
     cache_dir: str
@@ -54,6 +55,7 @@ class Settings:
     num_threads: int | None
     blas_coretype: str | None
     quiet: bool = False
+    record_after: int | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -68,6 +70,7 @@ class Settings:
             num_threads=_positive(env, "TAPEGRAD_NUM_THREADS") or _positive(env, "OMP_NUM_THREADS"),
             blas_coretype=env.get("TAPEGRAD_BLAS_CORETYPE") or None,
             quiet=env.get("TAPEGRAD_QUIET", "") not in ("", "0"),
+            record_after=_positive(env, "TAPEGRAD_RECORD_AFTER", least=0),
         )
 
 

@@ -51,7 +51,7 @@ def branching(x):
 
 
 def scaled(x, factor):
-    return x * factor
+    return x * (factor if isinstance(factor, float) else len(factor))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,8 @@ def scaled(x, factor):
     [
         (counted, lambda k: (), "log.calls is changed inside .*; change it outside the compiled function, or in"),
         (branching, lambda k: (), "; torch.where chooses without a branch; or compile the parts and branch outside$"),
-        (scaled, lambda k: (k * 0.5,), "; numbers that change are better passed as tensors$"),
+        (scaled, lambda k: (k * 0.5,), "argument factor is another number .*as a tensor of one element; one that"),
+        (scaled, lambda k: ([2.0] * k,), "argument factor is a list of other things .*of the same length"),
     ],
 )
 def test_warnings_end_with_it(fn, arguments, end):

@@ -16,11 +16,15 @@ def without_unused(
 class Caller:
     fn: Callable[..., Any]
     replayed_fast: int
+    unseen: int
+    plain_fast: int
+    typical: int
     form: Form | None
     machine: Machine | None
     snapshot: Snapshot | None
     contents: Callable[[], bool] | None
     def remember_fast(self, form: Any, machine: Any, snapshot: Any, contents: Any = None) -> None: ...
     def forget_fast(self) -> None: ...
+    def run_plain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 

@@ -1,8 +1,11 @@
 """The call of a compiled function: the way to the program of the last call, without Python.
 
 `Caller.__call__` compares the arguments, the modes and the guards with those of the entry that ran last; where
-all fit it runs that entry's machine. Anything else is `slow`, which `compiled.py` writes.
+all fit it runs that entry's machine. Anything else is `slow`, which `compiled.py` writes. Of a function that is not
+replayed, many calls run as they are without a look; they are measured, which tells when a recording pays.
 """
+
+from time import perf_counter_ns
 
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
@@ -99,6 +102,10 @@ cdef class Caller:
     """What `compile` returns, to be completed by `slow(args, kwargs)` and `rerun(args, kwargs)`."""
     cdef public object fn
     cdef public int64_t replayed_fast
+    cdef public int64_t unseen          # calls to come that run as they are, without a look
+    cdef public int64_t plain_fast      # such calls so far
+    cdef public int64_t typical         # ns that the function takes, or 0
+    cdef bint ran
     cdef public Form form
     cdef public Machine machine
     cdef public Snapshot snapshot
@@ -117,6 +124,22 @@ cdef class Caller:
         """The next call goes the slow way."""
         self.remember_fast(None, None, None)
 
+    def run_plain(self, tuple args, dict kwargs):
+        """Calls the function and measures it."""
+        cdef int64_t start = perf_counter_ns()
+        result = self.fn(*args, **kwargs)
+        self._note_time(perf_counter_ns() - start)
+        return result
+
+    cdef void _note_time(self, int64_t took) noexcept:
+        """Short times count at once, long ones little by little; not the first, in which kernels are made."""
+        if not self.ran:
+            self.ran = True
+        elif took < self.typical or not self.typical:
+            self.typical = max(took, 1)
+        else:
+            self.typical += min(took - self.typical, self.typical // 16 + 1)
+
     def __call__(self, *args, **kwargs):
         cdef tuple tensors
         cdef Machine machine = self.machine     # all four as they are now: another thread may exchange them
@@ -125,6 +148,10 @@ cdef class Caller:
         cdef object contents = self.contents
         if _capture.listening():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
+        if self.unseen > 0:
+            self.unseen -= 1
+            self.plain_fast += 1
+            return self.run_plain(args, kwargs)
         if machine is not None:
             # Arguments come last: what the guards ask may run code, which may exchange their memory.
             if snapshot.unchanged() and (contents is None or contents()):

@@ -6,9 +6,24 @@ __all__ = ["ADVICE", "advice_for"]
 
 # Part of a reason -> what helps. The first that is found in the reason counts.
 ADVICE = {
-    "arguments are others at each call": "numbers that change are better passed as tensors",
-    "guards keep failing": "what changes at each call is better passed as a tensor",
+    "another number": (
+        "a number that is computed with can be passed as a tensor of one element; one that chooses a branch, an index "
+        "or a shape is better used outside, with its tensors passed"
+    ),
+    "another text": "a text that changes is better left outside",
+    "another function": "define it once, and not anew for each call",
+    "another object": "make it once and pass the same one, or pass the tensors in it",
+    "of other things at": "lists, tuples and dicts of the same length, with the same keys, can be replayed",
+    "a tensor of another shape": "pad batches to a few shapes, or leave out the last one (drop_last=True)",
+    "or something else": "compile a function for each case",
+    "the default dtype": "call it in one mode",
+    "the number of its arguments": "pass the same number of arguments, or a tensor that holds them all",
+    "guards keep failing": (
+        "a number that is computed with can be a tensor, filled in place; what chooses a branch, an index or a shape "
+        "is better used outside"
+    ),
     "option of an optimizer is a tensor made inside": "make it outside and change it in place there",
+    "deep-copied that shares its memory": "copy it outside",
     "changed inside": "change it outside the compiled function, or in place if it is a tensor",
     "the value of a tensor is read": "return the tensor and read it outside",
     "is read by Python": "read it outside",
@@ -43,6 +58,7 @@ ADVICE = {
     "container that is among its arguments": "return its tensors in a new one",
     "the function returns an object": "tensors, numbers, texts, and tuples, lists and dicts of them can be returned",
     "too many": "pass what is used of it as tensors",
+    "(it is in C": "pass what is used of it",
     "(an iterator)": "take the next item outside and pass it",
     "a value of its own in each thread": "pass it as an argument",
     "by a weak reference alone": "hold it where the function finds it, or pass it as an argument",

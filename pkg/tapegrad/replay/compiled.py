@@ -6,6 +6,7 @@ import functools
 import operator
 import warnings
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any
 
 from .._tensor import Tensor
@@ -13,6 +14,7 @@ from ..nn import Module
 from . import _look
 from ._call import Caller, Form, without_unused
 from .advice import advice_for
+from .changing import changed_argument
 from .checks import check_forms, check_inside, check_options, check_random
 from .code_names import unused_by
 from .comparing import difference
@@ -21,9 +23,10 @@ from .guards import Guards, reach_from
 from .handlers import HANDLED, new_capture
 from .held import Held
 from .inspecting import Table, table_of
+from .libraries import note_own
 from .locks import give_lock
 from .passes import run_passes
-from .patience import Patience
+from .patience import MOST_WITHOUT_WARNING, NOT_YET, Patience
 from .planning import MemoryPlan, plan_memory, share_of_peak
 from .program import Program
 from .randomness import random_states
@@ -35,7 +38,6 @@ from .tracing import frames_of_library, name_of, names_of, watched, where
 __all__ = ["CompiledFunction"]
 
 MOST_PROGRAMS = 16  # kept per signature
-MOST_RECORDINGS = 64  # per signature: a program that never fits again is not worth recording
 MOST_SIGNATURES = 4096
 MOST_FAILURES = 4  # recordings one after the other that led to no program
 MOST_UNFIT = 16  # recordings that could not become programs, with others between
@@ -45,11 +47,18 @@ class CompiledFunction(Caller):
     """A function that is recorded and replayed; made by `compile`."""
 
     def __init__(
-        self, fn: Callable[..., Any], *, check: bool, fullgraph: bool, limit: int | None = None
+        self,
+        fn: Callable[..., Any],
+        *,
+        check: bool,
+        fullgraph: bool,
+        limit: int | None = None,
+        record_after: int | None = None,
     ) -> None:
         own = [name for name in getattr(fn, "__dict__", ()) if hasattr(type(self), name)]
         functools.update_wrapper(self, fn, updated=() if own or isinstance(fn, Module) else functools.WRAPPER_UPDATES)
         self.fn = fn
+        note_own(fn)
         self.check = check
         self.fullgraph = fullgraph
         self.limit = limit  # bytes that a run may hold together with what it works on
@@ -61,19 +70,30 @@ class CompiledFunction(Caller):
         self._warned: set[str] = set()
         self._lock: Any  # re-entrant: what is freed meanwhile may call the function again
         give_lock(self)
-        self._patience = Patience()
+        record_after = 0 if (fullgraph or check) and record_after is None else record_after
+        self._patience = Patience(record_after, *[MOST_WITHOUT_WARNING] * fullgraph)
+        self._last_unfit: Unfit | None = None
+        self._newest: Any = None  # the form of the last call that was to be recorded
+        self._why = self._resting_for = self._given_up_for = NOT_YET  # for the last eager call, and for others
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
 
     def __reduce__(self) -> Any:
         """Copies and pickles have no programs yet."""
-        make = functools.partial(CompiledFunction, check=self.check, fullgraph=self.fullgraph, limit=self.limit)
+        make = functools.partial(
+            CompiledFunction, check=self.check, fullgraph=self.fullgraph, limit=self.limit,
+            record_after=self._patience.record_after,
+        )  # fmt: skip
         return make, (self.fn,)
 
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
         self.forget_fast()
+        unpaid = self._until_paid()
+        if unpaid and not self._signatures:
+            self.unseen = unpaid - 1  # and this one
+            return self._plainly(NOT_YET, args, kwargs)
         tensors: list[Tensor] = []
         others: list[Any] = []
         try:
@@ -85,7 +105,10 @@ class CompiledFunction(Caller):
             kinds = kinds_of(others)
             if self._given_up.get(kinds, 0) >= MOST_FAILURES and not self.fullgraph:
                 return self._eager(f"arguments like these ({names_of(kinds)}) could not be replayed", args, kwargs)
-            signature = self._signatures.setdefault(form, Signature(form, kinds))
+            why = NOT_YET if unpaid else self._refusal(form, None, args, kwargs)
+            if why is not None:
+                return self._eager(why, args, kwargs)
+            signature = self._signatures.setdefault(form, Signature(form, kinds, self._patience.again))
             if self._held.full:
                 self._forget_dead(signature)
             self._held.add(others)
@@ -117,12 +140,61 @@ class CompiledFunction(Caller):
                 return self.rerun(args, kwargs)
             reason = "a tensor from outside changed"
         entry = run = None  # what they hold may be let go
-        why = signature.waiting()
+        why = signature.waiting(self._calls())
         if why is None:
             why = next((why for guards, why in signature.given_up if guards.difference() is None), None)
         if why is not None:
             return self._as_given_up(why, args, kwargs)
-        return self._record(signature, reason, arguments, others, args, kwargs)
+        expected = [p for p in signature.pending if p.fits(arguments)]
+        if not expected and signature.recordings:
+            why = NOT_YET if unpaid else self._refusal(form, signature, args, kwargs)
+            if why is not None:
+                return self._eager(why, args, kwargs)
+        start = perf_counter_ns()
+        try:
+            return self._record(signature, reason, expected, arguments, others, args, kwargs)
+        finally:
+            self._patience.took(perf_counter_ns() - start, self.typical)
+
+    def _until_paid(self) -> int:
+        """How many calls are to run before a recording pays."""
+        counters = self.counters
+        self._patience.look(counters.replayed)
+        return self._patience.until_paid(counters.eager, self.typical)
+
+    def _calls(self) -> int:
+        """How many calls there were."""
+        counters = self.counters
+        return counters.replayed + counters.recorded + counters.eager
+
+    def _refusal(self, form: Any, signature: Signature | None, args: Any, kwargs: Any) -> str | None:
+        """Why a call for which no recording waits is not recorded: what changes at each call, after many in vain."""
+        patience = self._patience
+        if patience.resting(self._calls(), form):
+            return self._resting_for
+        before, self._newest = self._newest, form
+        takes = signature is not None or (len(self._signatures) < MOST_SIGNATURES and patience.takes(form))
+        if not patience.worn_out(new=signature is None):
+            return None if takes else "its arguments are new"
+        found, self._last_unfit = self._last_unfit, None
+        if signature is not None and found is not None and found.why not in self._warned:
+            signature.unfit = found  # the next calls are watched, to name the line
+        if signature is not None and signature.unfit is not None:
+            return None
+        if self._patience.unfit or (signature is not None and self._given_up_for != NOT_YET):
+            why = self._given_up_for  # it has been told
+        elif signature is None and before is not None and before != form:
+            why = changed_argument(self.fn, before, form, args, kwargs)
+        else:
+            entries, pending = (signature.entries, signature.pending) if signature is not None else ((), [])
+            known = [one.guards for one in entries] + [one.guards for one in pending]
+            changed = next((what for g in known if (what := g.difference())), "the memory of a tensor")
+            why = f"its guards keep failing ({changed} changes)"
+        self._resting_for = why
+        self._patience.rest(self._calls())
+        self._drop([s for s in self._signatures.copy().values() if not s.entries and s is not signature])
+        self._warn(why, None)
+        return why
 
     def _form(self, args: Any, kwargs: Any, tensors: list[Tensor], others: list[Any]) -> Any:
         """Equal for calls that one program can serve; takes the tensors and objects out of the arguments."""
@@ -141,39 +213,51 @@ class CompiledFunction(Caller):
         """How many calls were replayed, recorded and run eagerly, and why."""
         self._counters.replayed += self.replayed_fast
         self.replayed_fast = 0
+        if skipped := self.plain_fast:
+            self.plain_fast -= skipped
+            self._counters.eager += skipped
+            self._counters.reasons[self._why] += skipped
         return self._counters
 
     # ---------------------------------------------------------------- eager
 
     def rerun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call whose replay met an error that the function handles, and was undone."""
-        return self._eager(HANDLED, args, kwargs)
+        return self._plainly(HANDLED, args, kwargs)
 
     def _eager(self, reason: str, args: Any, kwargs: Any) -> Any:
-        self._counters.eager += 1
-        self._counters.reasons[reason] += 1
-        return self.fn(*args, **kwargs)
+        """A call for which there is no program; some that come after it are not looked at."""
+        if not self.fullgraph:
+            self.unseen = self._patience.skipped(self._calls())
+        return self._plainly(reason, args, kwargs)
+
+    def _plainly(self, reason: str, args: Any, kwargs: Any) -> Any:
+        counters = self.counters
+        counters.eager += 1
+        counters.reasons[reason] += 1
+        self._why = reason
+        return self.run_plain(args, kwargs)
 
     def _as_given_up(self, why: str, args: Any, kwargs: Any) -> Any:
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {why}")
         return self._eager(why, args, kwargs)
 
-    def _give_up(
-        self, signature: Signature, why: str, line: Any, guards: Guards | None, rest: bool = False
-    ) -> None:
-        """Eager from now on (for some calls, to `rest`) where these guards hold, or (None) where there is no program.
-
-        With one warning.
-        """
-        message = f"{why}{where(line, self.fn)}{advice_for(why)}"
+    def _give_up(self, signature: Signature, why: str, line: Any, guards: Guards | None) -> None:
+        """Eager from now on where these guards hold, or (None) where there is no program. With one warning."""
         first = signature.eager is None and not signature.given_up
-        signature.rest(why) if rest else signature.give_up(why, guards)
+        signature.give_up(why, guards, self._calls())
+        self._why = self._given_up_for = why
         if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
             if self._given_up[signature.kinds] >= MOST_FAILURES:  # others like these will fare alike: they are not kept
                 alike = [s for s in self._signatures.copy().values() if s.kinds == signature.kinds]
                 self._drop([s for s in alike if (s.eager is not None or s.given_up) and not s.entries])
+        self._warn(why, line)
+
+    def _warn(self, why: str, line: Any) -> None:
+        """Says once why calls run eagerly and what helps; with `fullgraph`, RuntimeError."""
+        message = f"{why}{where(line, self.fn)}{advice_for(why)}"
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
         if message not in self._warned and (line is not None or why not in self._warned):
@@ -204,7 +288,7 @@ class CompiledFunction(Caller):
         Everything the program changes is put back. RuntimeError if there is no program for them yet.
 
         >>> import tapegrad as torch
-        >>> f = torch.compile(lambda x: (x * 2 + 1).sum())
+        >>> f = torch.compile(lambda x: (x * 2 + 1).sum(), options={"record_after": 0})
         >>> for _ in range(3):
         ...     y = f(torch.ones(4))
         >>> "add" in str(f.table(torch.ones(4)))
@@ -219,7 +303,7 @@ class CompiledFunction(Caller):
         RuntimeError if there is no program for them yet.
 
         >>> import tapegrad as torch
-        >>> f = torch.compile(lambda x: (x * 2).sum())
+        >>> f = torch.compile(lambda x: (x * 2).sum(), options={"record_after": 0})
         >>> for _ in range(2):
         ...     y = f(torch.ones(4))
         >>> f.memory(torch.ones(4)).peak > 0
@@ -244,14 +328,12 @@ class CompiledFunction(Caller):
         self,
         signature: Signature,
         reason: str,
+        expected: list[Pending],
         arguments: tuple[Tensor, ...],
         others: list[Any],
         args: Any,
         kwargs: Any,
     ) -> Any:
-        if self._patience.spent(self.counters.replayed, signature.form) or len(self._signatures) > MOST_SIGNATURES:
-            return self._forgotten(signature, others, args, kwargs)
-        expected = [p for p in signature.pending if p.fits(arguments)]
         refused: list[str] = []
         if expected:
             guards = expected[0].guards.renewed()
@@ -271,14 +353,15 @@ class CompiledFunction(Caller):
         containers = entries_of([*args, *kwargs.values()])[1:]
         keeper = capture.begin()
         if keeper is None:
-            return self._eager("another thread is recording", args, kwargs)
+            return self._plainly("another thread is recording", args, kwargs)
         try:
             result = self.fn(*args, **kwargs)
             capture.end()
-            self._patience.fruitless += 1
+            self._patience.fruitless += not signature.again
+            signature.again = False
             self._counters.recorded += 1
             self._counters.reasons[reason] += 1
-            signature.count(self.counters.replayed)
+            signature.recordings += 1
             try:
                 if refused:
                     raise Unfit(refused[0], lasting=True)
@@ -299,8 +382,9 @@ class CompiledFunction(Caller):
             except Unfit as found:
                 signature.pending = [p for p in signature.pending if p not in expected]
                 signature.failures += 1
-                signature.unfit_recordings += 1
-                signature.unpaid -= 1
+                signature.count_unfit(self.counters.replayed)
+                self._patience.unfit += 1
+                self._last_unfit = None if found.state is None else found.with_traceback(None)
                 if found.lasting or signature.failures >= MOST_FAILURES or signature.unfit_recordings >= MOST_UNFIT:
                     if found.line is None and found.state is not None and found.why not in self._warned:
                         signature.unfit = found
@@ -328,18 +412,11 @@ class CompiledFunction(Caller):
             changed = lambda: unfit.state(arguments) != before  # noqa: E731
         self.counters.eager += 1
         self.counters.reasons[unfit.why] += 1
+        self._why = unfit.why
         result, line = watched(lambda: self.fn(*args, **kwargs), changed)
         if line is not None or changed() or signature.watched >= MOST_FAILURES:
             signature.unfit, signature.watched = None, 0
             self._give_up(signature, unfit.why, line, guards)
-        return result
-
-    def _forgotten(self, signature: Signature, others: list[Any], args: Any, kwargs: Any) -> Any:
-        """A call whose arguments are new again, after very many such calls: eager, and nothing is kept of it."""
-        self._drop([signature])
-        why = "its arguments are others at each call"
-        result = self._eager(why, args, kwargs)
-        self._give_up(signature, why, None, None)
         return result
 
     def _forget_dead(self, kept: Signature, newest: Program | None = None) -> None:
@@ -363,13 +440,6 @@ class CompiledFunction(Caller):
 
         Where none could (gradients that are there in every other call only, say), it waits for its like.
         """
-        if signature.unpaid > MOST_RECORDINGS:
-            known = [one.guards for one in signature.entries] + [one.guards for one in signature.pending]
-            changed = next((what for g in known if (what := g.difference())), "the memory of a tensor")
-            signature.entries = ()
-            self.forget_fast()
-            self._give_up(signature, f"its guards keep failing ({changed} changes)", None, None, rest=True)
-            return
         confirmed = None
         expected = [p for p in expected if p in signature.pending]  # another thread may have been here
         for pending in expected:
@@ -393,7 +463,8 @@ class CompiledFunction(Caller):
             signature.pending.append(Pending(program, guards))
             return
         program.effects.fixed += tuple((i, t) for i, t, b in same if t is b)
-        signature.failures = self._patience.fruitless = 0
+        signature.failures = 0
+        self._patience.made(first=not signature.entries)
         self._given_up.pop(signature.kinds, None)
         limit = None if self.limit is None else share_of_peak(program, self.limit)
         made = Entry(run_passes(program, limit), program, guards, self._rooms)

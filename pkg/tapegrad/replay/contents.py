@@ -39,6 +39,8 @@ def state_of(o: Any) -> Callable[[], Any] | None:
         return lambda: random.Random.getstate(o)
     if isinstance(o, numpy.random.Generator):
         return lambda: repr(o.bit_generator.state)
+    if isinstance(o, numpy.random.BitGenerator):
+        return lambda: repr(o.state)
     if isinstance(o, numpy.random.RandomState):
         return lambda: repr(o.get_state())
     return None

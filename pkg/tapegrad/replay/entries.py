@@ -13,6 +13,7 @@ from . import _look, _plans, layout
 from .effects import PLAIN
 from .guards import Guards
 from .named import slots_of
+from .patience import WORTH
 from .program import Program
 from .recording import Unfit, pairs_of_one
 from .results import parts_of
@@ -24,10 +25,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-WORTH = 16  # replays that make up for a recording
 MOST_GIVEN_UP = 4  # states in which code cannot be replayed, until no others are tried for a while
 FIRST_PAUSE = 32  # calls
-TRIES = 8  # recordings between two pauses
 
 
 class Counters:
@@ -111,19 +110,19 @@ class Pending:
 class Signature:
     """Calls with arguments of one form: their programs, and why there is none."""
 
-    def __init__(self, form: Any, kinds: tuple[type, ...] = ()) -> None:
+    def __init__(self, form: Any, kinds: tuple[type, ...], again: bool) -> None:
         self.form = form
         self.kinds = kinds  # the classes of the arguments that are known by identity
+        self.again = again  # whether calls of this form came before, and were not recorded
         self.entries: tuple[Entry, ...] = ()  # exchanged whole: other threads may be going through them
         self.pending: list[Pending] = []
         self.recordings = 0
-        self.unpaid = 0  # recordings that not enough replays have made up for
-        self.replayed = 0  # replays of the function when they last had
         self.failures = 0  # since a recording became a program
         self.unfit_recordings = 0
+        self.replayed = 0  # replays of the function when they were last forgiven
         self.given_up: list[tuple[Guards, str]] = []  # where code cannot be replayed, and why
         self.eager: str | None = None  # why there are to be no more programs than there are
-        self.wait = 0  # calls that are not recorded
+        self.waits_until = 0  # in calls of the function
         self.pause = FIRST_PAUSE
         self.waits_for = ""
         self.unfit: Unfit | None = None  # the next call is watched, to name the line
@@ -145,23 +144,16 @@ class Signature:
         self.entries = tuple(e for e in self.entries if e.before is but)
         self.pending = [p for p in self.pending if p.program is but]
 
-    def count(self, replayed: int) -> None:
-        """One more recording, after so many replays of the function."""
-        if replayed - self.replayed >= WORTH * self.unpaid:
-            self.unpaid, self.replayed, self.unfit_recordings = 0, replayed, 0
-        self.unpaid += 1
-        self.recordings += 1
+    def count_unfit(self, replayed: int) -> None:
+        """One more recording that cannot become a program, after so many replays of the function."""
+        if replayed - self.replayed >= WORTH * self.unfit_recordings:
+            self.unfit_recordings, self.replayed = 0, replayed
+        self.unfit_recordings += 1
 
-    def rest(self, why: str) -> None:
-        """No more recordings for a while; then some, in case what changed at each call does not any more."""
-        self.waits_for, self.wait, self.pause = why, self.pause, 4 * self.pause
-        self.pending.clear()
-        self.unpaid -= TRIES
-
-    def give_up(self, why: str, guards: Guards | None) -> None:
+    def give_up(self, why: str, guards: Guards | None, calls: int) -> None:
         """No more recordings where these guards hold, or (None) wherever there is no program.
 
-        After several such states there are none for a while, which is longer each time.
+        After several such states there are none for a while, which is longer each time, from so many calls on.
         """
         if guards is not None:
             guards.note_hooks()
@@ -169,16 +161,13 @@ class Signature:
         else:
             self.eager = why
         if guards is None or len(self.given_up) >= MOST_GIVEN_UP:
-            self.waits_for, self.wait, self.pause = why, self.pause, 4 * self.pause
+            self.waits_for, self.waits_until, self.pause = why, calls + self.pause, 2 * self.pause
             self.pending.clear()
             self.given_up.clear()
 
-    def waiting(self) -> str | None:
-        """Why this call, for which there is no program, is not recorded either."""
-        if self.eager is None and self.wait > 0:
-            self.wait -= 1
-            return self.waits_for
-        return self.eager
+    def waiting(self, calls: int) -> str | None:
+        """Why this call, for which there is no program, is not recorded either, after so many calls."""
+        return self.waits_for if self.eager is None and calls < self.waits_until else self.eager
 
 
 def note_cells(program: Program, guards: Guards) -> None:

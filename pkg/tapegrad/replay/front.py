@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Self
 
+from .._config import settings
 from ..nn import Module
 from .compiled import CompiledFunction
 from .entries import Counters
@@ -33,8 +34,10 @@ def compile(
     """Records what a function or a module does and from then on replays it as one native call.
 
     Everything is recorded: forward, `backward()`, `optimizer.step()`, `zero_grad()`, clipping, random numbers,
-    in-place changes. The first two calls run as usual and must do the same; later ones with arguments of the same
-    shapes, strides, dtypes and modes run without Python, to the same bits. Parameters, gradients, optimizer state
+    in-place changes. Two calls are recorded and must do the same; later ones with arguments of the same
+    shapes, strides, dtypes and modes run without Python, to the same bits. Nothing is recorded before calls have taken
+    so long that a recording is a small part of it: after a few calls of a large step, some hundred of a tiny one. What
+    cannot be replayed costs half a microsecond a call. Parameters, gradients, optimizer state
     and generators are the ordinary ones, so compiled and uncompiled steps can alternate.
 
     Looked at before each replay: the arguments, the modes, closure cells and globals that the function names,
@@ -45,23 +48,24 @@ def compile(
     warning that names the line and says what to write instead. A replay in which an operation fails raises the error
     and leaves what eager code would have left; where the function itself handles the error, the replay is undone and
     the call runs eagerly. What cannot be seen (a time that is read, a file that is written, something printed, what
-    another thread does meanwhile) happens while recording only: it is a constant of the program.
+    another thread does meanwhile, what is logged) happens while recording only: it is a constant of the program.
 
     `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
     instead of the warning. With `check`, every replay is compared with an eager run from the same state:
     RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
-    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing, but for the
-    option `memory_limit`: bytes that a run may hold together with the tensors it works on. Values are then
-    computed again instead of kept until that is met, or as far as it goes. The result has `counters`,
-    `table(...)` and `memory(...)`.
+    choose among PyTorch's compilers; here there is one, and they are accepted and change nothing, but for two
+    options. `record_after`: the number of calls before the first is recorded (0 with `fullgraph` or `check`; otherwise
+    found by measuring, or given by the variable TAPEGRAD_RECORD_AFTER). `memory_limit`: bytes that a run may hold
+    together with the tensors it works on. Values are then computed again instead of kept until that is met, or as far
+    as it goes. The result has `counters`, `table(...)` and `memory(...)`.
 
     TypeError if `model` cannot be called or `options` is no dict, RuntimeError for a mode that PyTorch does not know,
-    ValueError for a memory limit that is not a number of bytes.
+    ValueError for a memory limit that is not a number of bytes, or for a `record_after` that is none of calls.
 
     >>> import tapegrad as torch
     >>> w = torch.tensor([1.0], requires_grad=True)
     >>> optimizer = torch.optim.SGD([w], lr=0.1)
-    >>> @torch.compile
+    >>> @torch.compile(options={"record_after": 0})
     ... def step(x):
     ...     optimizer.zero_grad()
     ...     loss = (w * x).sum()
@@ -90,9 +94,13 @@ def compile(
     limit = (options or {}).get("memory_limit")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
         raise ValueError(f"the option memory_limit is a number of bytes, not {limit!r}")
-    if isinstance(model, Module):
-        return CompiledModule(model, CompiledFunction(model, check=check, fullgraph=fullgraph, limit=limit))
-    return CompiledFunction(model, check=check, fullgraph=fullgraph, limit=limit)
+    after = (options or {}).get("record_after")
+    if after is not None and (isinstance(after, bool) or not isinstance(after, int) or after < 0):
+        raise ValueError(f"the option record_after is a number of calls, not {after!r}")
+    if after is None and not (fullgraph or check):
+        after = settings.record_after
+    call = CompiledFunction(model, check=check, fullgraph=fullgraph, limit=limit, record_after=after)
+    return CompiledModule(model, call) if isinstance(model, Module) else call
 
 
 class CompiledModule(Module):

@@ -23,7 +23,17 @@ from .code_names import HANDLES, module_named, names_in
 from .contents import CACHED, CONTAINERS, entries_by_identity, held_by_cache, members_of, referent, state_of
 from .effects import PLAIN
 from .hidden import hidden_in
-from .libraries import HEAP_TYPE, LIBRARY, builtin, library_below, library_module, of_library, of_library_type
+from .in_c import context_of, hides_state, is_function, kind_of_state
+from .libraries import (
+    HEAP_TYPE,
+    LIBRARY,
+    builtin,
+    library_below,
+    library_module,
+    of_library,
+    of_library_type,
+    standard,
+)  # fmt: skip
 from .named import Named
 from .standard import CHECKS, EQUATING, STATEFUL, is_abstract, is_namespace, kept_by
 
@@ -66,6 +76,7 @@ class Reach:
         self._stored: set[str] = set()
         self._strings: set[str] = set()
         self._everything = False
+        self._with_context = False
         self._of_objects: set[type] = set()  # classes whose objects were reached; code may construct others or not
         self._constructors: list[tuple[Any, str]] = []
         self._named: list[Named] = []
@@ -139,6 +150,9 @@ class Reach:
             if inner:
                 self._pending.extend(self._whole(inner, name))
             return
+        if (context := context_of(o)) is not None and not self._with_context:
+            self._with_context = True
+            self.contents.append(("the context of decimal numbers", context))
         self._pending.extend(self._into(o, name))
         if isinstance(o, CONTAINERS) and not of_library_type(type(o)):  # attributes and methods of its own, too
             self._pending.extend(self._object(o, name))
@@ -237,6 +251,11 @@ class Reach:
         if hasattr(type(o), "__next__"):
             self.refused.append(f"what {name} gives next cannot be foreseen (an iterator)")
             return []
+        if is_function(type(o)):
+            return []
+        if hides_state(type(o)):
+            self.refused.append(f"what {name} holds cannot be compared (it is in C: {kind_of_state(o)})")
+            return []
         if type(o).__module__.startswith(f"{LIBRARY}.replay"):  # a compiled function
             if hasattr(type(o), "fn"):
                 return [(o.fn, name)]
@@ -260,7 +279,7 @@ class Reach:
         module = inner is not None and "_parameters" in inner and "_modules" in inner
         if inner is not None and (
             home in (LIBRARY, "collections")
-            or (library_module(kind.__module__) and (home in STATEFUL or home not in sys.stdlib_module_names))
+            or (library_module(kind.__module__) and (home in STATEFUL or not standard(kind.__module__)))
         ):
             if not module and kind.__dictoffset__:
                 self._keep(View({}, HOME, o), name)
@@ -271,7 +290,7 @@ class Reach:
         if found or kind in self._of_objects:
             self._keep(View({}, HOME if kind.__dictoffset__ else ("__class__",), o), name)
         derived = any(of_library_type(c) for c in kind.__mro__[:-1])
-        if inner is not None and "_parameters" not in inner and derived and home not in sys.stdlib_module_names:
+        if inner is not None and "_parameters" not in inner and derived and not standard(kind.__module__):
             # A library's class below the user's reads what it likes.
             return [*found, *self._whole(inner, name)]
         if module:
