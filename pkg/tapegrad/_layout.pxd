@@ -96,7 +96,8 @@ cpdef enum:
     EXT_SHAPE = 4           # the result's shape, MAX_DIMS words
     EXT_META = 12           # per input: dtype | ndim << 8, then shape and strides: 17 words each
     EXT_META_WORDS = 17
-    EXT_AUX_META = 63       # of the second result: dtype | ndim << 8, then its shape
+    EXT_AUX_META = 63       # of the second result: dtype | ndim << 8 | version << 16, then its shape
+    EXT_AUX_VERSION_SHIFT = 16
     EXT_BODY = 72           # parameters, then plan words, then edges
 
     # An op is a row of numbers.

@@ -8,8 +8,9 @@ from tapegrad cimport _tensor
 from tapegrad._elements cimport BOOL, INT64, category, classify, itemsizes, promotion, store_scalar, type_name
 from tapegrad._layout cimport *
 from tapegrad._tensor cimport (
-    Tensor, cast_op, cast_to, check_inplace, check_view, clone, default_dt, edge_of, grad_mode, inference_mode,
-    needs_grad, put_meta, put_shape, rebase, refuse_saving, same_shape, save, set_grad_mode, tensor_new, unsupported,
+    VIEW_NO_GRAD, Tensor, cast_op, cast_to, check_inplace, check_view, clone, default_dt, edge_of, grad_mode,
+    inference_mode, needs_grad, overwritten_op, put_meta, put_shape, rebase, refuse_no_grad_view, refuse_saving,
+    same_shape, save, set_grad_mode, tensor_new, unsupported,
 )
 from tapegrad.tape cimport _capture
 from tapegrad.tape._execute cimport execute, kernel_of, raise_kernel_error
@@ -257,6 +258,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         for d in range(nd):
             shape[d] = inplace.shape_[d]
     requires = requires and grad_mode() and category[out_dt] == 2
+    if requires and inplace is not None and inplace.view_marks & VIEW_NO_GRAD:
+        refuse_no_grad_view()
 
     need = 0
     if requires:
@@ -402,12 +405,16 @@ cdef int tell(int64_t op, int n, PyObject** ts, Tensor out, int dt, int layout, 
 
 
 cdef int forget(Tensor t) except -1:
-    """t, which has a history, was overwritten with values that have none."""
+    """t, which has a history, was overwritten with values that have none: the gradient of what it was is 0."""
+    cdef int64_t e = edge_of(t)
     cdef int64_t i = record_new()
     cdef int64_t* r = record(i)
-    r[REC_OP] = cast_op[t.dt] | (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
+    r[REC_OP] = (overwritten_op | (<int64_t>t.ndim_ << 16) | (<int64_t>t.dt << 24) | (<int64_t>t.dt << 32)
+                 | (<int64_t>LAYOUT_FLAT << 40) | (<int64_t>1 << 48))
     r[REC_NUMEL] = t.numel_
     put_shape(r, t.ndim_, t.shape_)
+    record_retain(e)
+    record_set_edge(r, 0, e)
     return rebase(t, i)
 
 

@@ -336,7 +336,8 @@ cdef object launch(int64_t op, tuple inputs, int n, Planned plan):
         if need & 16:
             storage_retain(second.st)
             ext[EXT_AUX] = <int64_t><uintptr_t>second.st
-            ext[EXT_AUX_META] = second.dt | (<int64_t>second.ndim_ << 8)
+            ext[EXT_AUX_META] = (second.dt | (<int64_t>second.ndim_ << 8)
+                                 | ((second.st.version & 0x7FFFFFFF) << EXT_AUX_VERSION_SHIFT))
             for k in range(second.ndim_):
                 ext[EXT_AUX_META + 1 + k] = second.shape_[k]
             record_saves(r)

@@ -5,6 +5,10 @@ from tapegrad._layout cimport *
 from tapegrad.tape._storage cimport Storage, storage_retain
 from tapegrad.tape._tape cimport extension, record_extend, record_extended, record_far, record_save
 
+cdef enum:
+    VIEW_MULTI = 1              # one of several views made together
+    VIEW_NO_GRAD = 2            # made with gradients off
+
 cdef class Tensor:
     cdef Storage* st
     cdef char* data_
@@ -17,7 +21,7 @@ cdef class Tensor:
     cdef bint requires
     cdef bint contig
     cdef bint inference         # made in inference_mode
-    cdef bint multi_view        # one of several views made together: not changed in place
+    cdef int view_marks         # how it was made as a view, where that forbids changes in place: bits of VIEW_*
     cdef int64_t shape_[MAX_DIMS]
     cdef int64_t strides_[MAX_DIMS]
     cdef Tensor base            # the tensor whose memory this view shows, or None
@@ -31,6 +35,7 @@ cdef class Hooks:
 
 cdef int default_dt
 cdef int64_t[MAX_DTYPES] cast_op      # op that converts to this dtype
+cdef int64_t overwritten_op           # op whose result does not depend on its input
 
 cdef bint grad_mode() noexcept nogil
 cdef void set_grad_mode(bint on) noexcept nogil
@@ -44,6 +49,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
 cdef int refresh(Tensor t) except -1
 cdef int64_t leaf_record(Tensor t, bint accumulates) except -1
 cdef int check_inplace(Tensor t) except -1
+cdef int refuse_no_grad_view() except -1
 cdef int check_view(Tensor t) except -1
 cdef int rebase(Tensor t, int64_t i) except -1
 cdef object grad_of(int64_t i)

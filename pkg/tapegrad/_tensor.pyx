@@ -54,6 +54,7 @@ cdef list operator_function = [None] * 16  # or functions, where the op depends 
 cdef list operator_function_ = [None] * 16  # and these in place
 cdef int64_t view_op = -1
 cdef int64_t copy_slices_op = -1
+cdef int64_t overwritten_op = -1
 cdef object format_tensor = None
 cdef object index_get = None
 cdef object index_set = None
@@ -248,10 +249,14 @@ cdef int refresh(Tensor t) except -1:
 
 
 cdef inline void set_history(Tensor t, int64_t i) noexcept:
+    """Gives t another record; a gradient that is to be kept is that of the newest value."""
     cdef int64_t old = t.rec
     t.rec = i
     t.requires = True
     if old >= 0:
+        if record(old)[REC_FLAGS] & (FLAG_LEAF | FLAG_RETAIN) == FLAG_RETAIN:
+            record(old)[REC_FLAGS] &= ~<int64_t>FLAG_RETAIN
+            record(i)[REC_FLAGS] |= FLAG_RETAIN | FLAG_VISIT
         record_release(old)
 
 
@@ -284,20 +289,30 @@ cdef int check_inplace(Tensor t) except -1:
                 "unsupported operation: more than one element of the written-to tensor refers to a single "
                 "memory location. Please clone() the tensor before performing the operation.")
     if tg_grad_off == 0:
-        if needs_grad(t) and is_leaf(t):
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-        if t.multi_view and needs_grad(t):
+        if t.view_marks & VIEW_NO_GRAD and (needs_grad(t) or (t.base is not None and t.base.requires)):
+            refuse_no_grad_view()
+        if t.view_marks & VIEW_MULTI and needs_grad(t):
             raise RuntimeError("This view is the output of a function that returns multiple views. Such functions do "
                                "not allow the output views to be modified inplace. You should replace the inplace "
                                "operation by an out-of-place one.")
-        if t.base is not None and t.base.requires and is_leaf(t.base):
+        if t.base is not None and (needs_grad(t) or t.base.requires) and is_leaf(t.base):
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if needs_grad(t) and is_leaf(t):
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     return 0
+
+
+cdef int refuse_no_grad_view() except -1:
+    raise RuntimeError(
+        "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
+        "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
+        "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside "
+        "(if you want the inplace to be tracked).")
 
 
 def mark_multi_view(Tensor t not None):
     """Marks one of several views that a function returned together: it is not changed in place; returns it."""
-    t.multi_view = True
+    t.view_marks |= VIEW_MULTI
     return t
 
 
@@ -431,9 +446,9 @@ def apply_pointwise(int64_t op, tuple args, Tensor inplace=None, params=None):
     return pointwise(op, n, p, inplace, params)
 
 
-def run_pointwise(int64_t op, *args, params=None):
+def run_pointwise(int64_t op, *args, params=None, Tensor inplace=None):
     """Runs pointwise op `op` on its inputs, one by one."""
-    return apply_pointwise(op, args, None, params)
+    return apply_pointwise(op, args, inplace, params)
 
 
 def unary(int64_t op, x):
@@ -501,6 +516,7 @@ cdef Tensor view_of(Tensor x, int ndim, const int64_t* shape, const int64_t* str
         _capture.note_outside(x, x.st)
     out = tensor_over(x.st, x.data_ + offset * itemsizes[x.dt], x.dt, ndim, shape, strides)
     out.inference = x.inference
+    out.view_marks = x.view_marks | (0 if tg_grad_off == 0 else VIEW_NO_GRAD)
     out.base = x if x.base is None else x.base
     out.base_history = out.base.history
     if tg_grad_off == 0 and needs_grad(x):
@@ -1258,7 +1274,7 @@ def install(str name, value):
 def set_hook(str name, value):
     """Gives the class and its recorders what they call in the floors above."""
     global array_of, make_node, format_tensor, index_get, index_set, matrix_product
-    global view_op, copy_slices_op, negate_op, abs_op, reciprocal_op, invert
+    global view_op, copy_slices_op, overwritten_op, negate_op, abs_op, reciprocal_op, invert
     global compare_foreign, legacy_constructor, default_dt
     if name == "array_of":
         array_of = value
@@ -1276,6 +1292,8 @@ def set_hook(str name, value):
         view_op = value
     elif name == "copy_slices":
         copy_slices_op = value
+    elif name == "overwritten":
+        overwritten_op = value
     elif name == "neg":
         negate_op = value
     elif name == "abs":

@@ -90,6 +90,7 @@ def _connect() -> None:
     set_hook("legacy_constructor", _factories.legacy_constructor)
     set_hook("view", BY_NAME["view"].id)
     set_hook("copy_slices", BY_NAME["copy_slices"].id)
+    set_hook("overwritten", BY_NAME["overwritten"].id)
     set_hook("neg", BY_NAME["neg"].id)
     set_hook("abs", BY_NAME["abs"].id)
     set_hook("reciprocal", BY_NAME["reciprocal"].id)

@@ -366,3 +366,124 @@ def test_a_gradient_whose_memory_was_exchanged(torch):
     with pytest.raises(RuntimeError):
         x.sum().backward()
     assert x.grad.shape == (1000,)
+
+
+def test_indices_changed_in_place_are_noticed(torch):
+    """What max(dim) returns beside the values is read by the derivative."""
+    for change in (lambda i: i.zero_(), lambda i: i[:1].fill_(1), lambda i: i.view(-1).mul_(0)):
+        x = torch.tensor([[1.0, 3.0], [4.0, 2.0]], requires_grad=True)
+        values, indices = x.max(1)
+        change(indices)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            values.sum().backward()
+        values, indices = x.min(1)
+        change(indices)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            torch.autograd.grad(values.sum(), x, create_graph=True)
+    values, indices = x.max(1)
+    indices.clone().zero_()
+    values.sum().backward()
+    assert x.grad.tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def of_leaf_that_is_a_view(torch):
+    return torch.zeros(4).view(2, 2).requires_grad_()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.add_(1),
+        lambda x: x[0].add_(1),
+        lambda x: x.view(-1)[1:].mul_(2),
+        lambda x: x.__setitem__((0, 0), 1.0),
+    ],
+)
+def test_leaf_that_is_a_view_is_protected(torch, change):
+    x = of_leaf_that_is_a_view(torch)
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad"):
+        change(x)
+    assert x.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    with torch.no_grad():
+        x.add_(1)
+    (x * 3).sum().backward()
+    assert x.grad.tolist() == [[3.0, 3.0], [3.0, 3.0]]
+
+
+def test_view_made_without_gradients_is_not_changed_with_them(torch):
+    x = torch.ones(4, requires_grad=True)
+    y = x * 2
+    w = torch.ones(2, requires_grad=True)
+    with torch.no_grad():
+        views = [y[:2], y.view(2, 2)[0], *y.split(2)]
+        plain = torch.ones(2)[:2]
+        y[2:].mul_(1.0)
+    for v in views:
+        with pytest.raises(RuntimeError, match="A view was created in no_grad mode"):
+            v.mul_(w)
+        with pytest.raises(RuntimeError, match="A view was created in no_grad mode"):
+            v[0] = w[0]
+    with pytest.raises(RuntimeError, match="A view was created in no_grad mode"):
+        plain.mul_(w)
+    assert y.tolist() == [2.0] * 4
+    plain.mul_(3.0)
+    assert plain.tolist() == [3.0, 3.0]
+    with torch.no_grad():
+        views[0].zero_()
+    assert y.tolist() == [0.0, 0.0, 2.0, 2.0]
+
+
+def test_retained_gradient_is_that_of_the_newest_value(torch):
+    for change in (lambda y: y.mul_(3), lambda y: y[:2].mul_(3), lambda y: y.exp_()):
+        x = torch.ones(3, requires_grad=True)
+        y = x * 2
+        y.retain_grad()
+        change(y)
+        assert y.retains_grad
+        (y * y).sum().backward()
+        assert torch.equal(y.grad, 2 * y.detach())
+
+
+def test_overwritten_value_has_gradient_zero(torch):
+    ones = torch.ones(3)
+    for overwrite in (lambda y: y.zero_(), lambda y: y.fill_(2.0), lambda y: y.copy_(ones), lambda y: y.mul_(1)):
+        x = torch.ones(3, requires_grad=True)
+        y = x * 1
+        overwrite(y)
+        (y * 2).sum().backward()
+        assert x.grad is not None
+        assert len(set(x.grad.tolist())) == 1
+    x = torch.ones(2, 2, 1, 1, 3, requires_grad=True)
+    y = x * 1
+    y.view(4, 3)[1].zero_()
+    y.sum().backward()
+    assert x.grad.sum().item() == 9.0
+
+
+@pytest.mark.parametrize(
+    "name", ["sin_", "cos_", "exp_", "tanh_", "sigmoid_", "sqrt_", "square_", "abs_", "relu_", "clamp_", "pow_", "log_"]
+)
+def test_in_place_on_what_the_derivative_needs(torch, name):
+    """The derivative reads a copy of what was overwritten; first and second order are those of the plain form."""
+    args = {"clamp_": (0.2, 0.8), "pow_": (3.5,)}.get(name, ())
+    found = []
+    for form in (name, name.removesuffix("_")):
+        x = torch.tensor([0.3, 0.6, 0.9], dtype=torch.float64, requires_grad=True)
+        y = getattr(x * 1, form)(*args)
+        g = torch.autograd.grad((y * y).sum(), x, create_graph=True)[0]
+        found.append((y.tolist(), g.tolist(), torch.autograd.grad((g * g).sum(), x)[0].tolist()))
+    assert found[0] == found[1]
+
+
+def test_activations_in_place(torch):
+    F = torch.nn.functional
+    for function in (F.relu, F.leaky_relu, F.elu, F.silu):
+        found = []
+        for inplace in (True, False):
+            x = torch.tensor([0.3, -0.6, 0.9], requires_grad=True)
+            z = x * 1
+            y = function(z, inplace=inplace)
+            assert (y is z) == inplace
+            y.sum().backward()
+            found.append((y.tolist(), x.grad.tolist()))
+        assert found[0] == found[1]

@@ -117,7 +117,12 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
     """In place: `self / other`."""
     if rounding_mode is None:
         return binary_(BY_NAME["div"].id, self, other)
-    return _write(self, div(self, other, rounding_mode=rounding_mode))
+    return _write(self, div(_apart(self), other, rounding_mode=rounding_mode))
+
+
+def _apart(self: Tensor) -> Tensor:
+    """A tensor that is about to be overwritten, or a copy where a derivative may read what it was."""
+    return _tensor.clone(self) if self.requires_grad and _tensor.is_grad_enabled() else self
 
 
 def _write(self: Tensor, result: Tensor) -> Tensor:
@@ -168,12 +173,12 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 def floor_divide_(self: Tensor, other: Any) -> Tensor:
     """In place: the quotient rounded down."""
-    return _write(self, floor_divide(self, other))
+    return _write(self, floor_divide(_apart(self), other))
 
 
 def remainder_(self: Tensor, other: Any) -> Tensor:
     """In place: the remainder with the divisor's sign."""
-    return _write(self, remainder(self, other))
+    return _write(self, remainder(_apart(self), other))
 
 
 def _of_whole_numbers(name: str, answer: Any) -> Any:
@@ -296,7 +301,7 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
 
 def pow_(self: Tensor, exponent: Any) -> Tensor:
     """In place: `self ** exponent`."""
-    return _write(self, pow(self, exponent))
+    return _write(self, pow(_apart(self), exponent))
 
 
 def invert(x: Tensor) -> Tensor:

@@ -532,10 +532,14 @@ cdef object fail(int64_t status, int64_t* w):
             "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
             "if you need to access saved tensors after calling backward.")
     if status == SWEEP_VERSION:
-        st = <Storage*><uintptr_t>record_saved(r, w[SWEEP_DETAIL])
         k = w[SWEEP_DETAIL]
-        then = record_version(r, k)
-        what = "its result" if k == 3 else f"its input {k}"
+        if k == 4:
+            st = <Storage*><uintptr_t>extension(r)[EXT_AUX]
+            then = extension(r)[EXT_AUX_META] >> EXT_AUX_VERSION_SHIFT
+        else:
+            st = <Storage*><uintptr_t>record_saved(r, k)
+            then = record_version(r, k)
+        what = "its second result" if k == 4 else "its result" if k == 3 else f"its input {k}"
         raise RuntimeError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
             f"{what}, saved by {make_node(w[SWEEP_REC]).name()}, is at version {st.version}; expected "

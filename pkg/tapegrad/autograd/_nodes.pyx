@@ -163,6 +163,9 @@ def record_view(int64_t i):
         info["words"] = tuple([w[k] for k in range(ext[EXT_WORDS])])
         info["params"] = (<char*>ext_params(ext))[:ext[EXT_PARAMS]]
         if ext[EXT_AUX] != 0:
+            k = <int>(ext[EXT_AUX_META] >> EXT_AUX_VERSION_SHIFT)
+            if (<Storage*><uintptr_t>ext[EXT_AUX]).version & 0x7FFFFFFF != k:
+                info["version_errors"].append(4)
             info["aux"] = aux_tensor(ext)
     else:
         info["params"] = (<char*>(r + REC_PARAM))[:8] if r[REC_FLAGS] & FLAG_NEAR else bytes(8)
@@ -173,7 +176,7 @@ cdef Tensor aux_tensor(int64_t* ext):
     """The second result that a record kept."""
     cdef Storage* st = <Storage*><uintptr_t>ext[EXT_AUX]
     cdef int64_t strides[MAX_DIMS]
-    cdef int nd = <int>(ext[EXT_AUX_META] >> 8), d
+    cdef int nd = <int>(ext[EXT_AUX_META] >> 8 & 0xFF), d
     cdef int64_t step = 1
     for d in range(nd - 1, -1, -1):
         strides[d] = step

@@ -79,24 +79,25 @@ def sigmoid(input: api.Tensor) -> api.Tensor:
     return api.sigmoid(input)
 
 
-def _write_back(input: api.Tensor, result: api.Tensor, inplace: bool) -> api.Tensor:
-    """The in-place form of a function without one: autograd sees a copy into the input."""
-    return input.copy_(result) if inplace else result
+def _activation(name: str, input: api.Tensor, inplace: bool, *params: float) -> api.Tensor:
+    """A pointwise op of parameters, into the memory of its input if that is asked for."""
+    y: api.Tensor = BY_NAME[name](input, params=params or None, inplace=input if inplace else None)
+    return y
 
 
 def leaky_relu(input: api.Tensor, negative_slope: float = 0.01, inplace: bool = False) -> api.Tensor:
     """x where positive, negative_slope * x elsewhere."""
-    return _write_back(input, api.leaky_relu(input, negative_slope), inplace)
+    return _activation("leaky_relu", input, inplace, negative_slope)
 
 
 def elu(input: api.Tensor, alpha: float = 1.0, inplace: bool = False) -> api.Tensor:
     """x where positive, alpha * (exp(x) - 1) elsewhere."""
-    return _write_back(input, api.elu(input, alpha), inplace)
+    return _activation("elu", input, inplace, alpha)
 
 
 def silu(input: api.Tensor, inplace: bool = False) -> api.Tensor:
     """x * sigmoid(x)."""
-    return _write_back(input, api.silu(input), inplace)
+    return _activation("silu", input, inplace)
 
 
 def gelu(input: api.Tensor, approximate: str = "none") -> api.Tensor:

@@ -21,6 +21,10 @@ def _zero_2(_g, _a, _x, _y):
     return 0.0
 
 
+def one_of(x):
+    return x
+
+
 def first(a, _x):
     return a
 
@@ -29,6 +33,12 @@ step_of = pointwise(
     "step_of", first, (IDENTITY, _zero_2), method=False, function=False, inplace=False,
     reference=lambda a, x: a + 0 * x,
     doc="`a`, which is a step function of `x`: the gradient of `x` is 0.",
+)
+
+
+pointwise(
+    "overwritten", one_of, (_zero_1,), method=False, function=False, inplace=False, reference=lambda x: x + 0.0,
+    doc="What a tensor is after values without a history were written over it: the gradient of what it was is 0.",
 )
 
 

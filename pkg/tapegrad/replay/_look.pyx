@@ -56,9 +56,9 @@ cpdef object attributes_of(Tensor t):
     return getattr(t, "__dict__", None)
 
 
-def is_multi_view(Tensor t not None):
-    """Whether the tensor is one of several views that were made together."""
-    return bool(t.multi_view)
+def view_marks(Tensor t not None):
+    """How a view was made, where that forbids changes in place: 1 with others together, 2 with gradients off."""
+    return t.view_marks
 
 
 def record_words(int64_t i):

@@ -489,7 +489,7 @@ cdef class Machine:
                 raise RuntimeError("a tensor was given less memory while a compiled function made a view of it")
             t = tensor_over(over.st, over.data_ + p.offset, p.dt, p.ndim, p.shape, p.strides)
         t.inference = p.inference
-        t.multi_view = p.multi
+        t.view_marks = p.marks
         t.requires = p.requires
         if p.stamp >= 0 and records is not None:
             i = records[p.stamp]
@@ -576,6 +576,7 @@ cdef class Machine:
                 storage_retain(st)
                 if slot == 4:
                     ext[EXT_AUX] = <int64_t><uintptr_t>st
+                    ext[EXT_AUX_META] |= ((st.version - <int64_t>version) & 0x7FFFFFFF) << EXT_AUX_VERSION_SHIFT
                     continue
                 record_save(r, slot, st, address, st.version - <int64_t>version)
             if ext != NULL:

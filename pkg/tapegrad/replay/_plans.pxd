@@ -23,7 +23,8 @@ cdef class TensorPlan:
     cdef int dt, ndim
     cdef int64_t shape[MAX_DIMS]
     cdef int64_t strides[MAX_DIMS]
-    cdef bint inference, multi
+    cdef bint inference
+    cdef int marks                      # of views: bits of VIEW_*
     cdef public bint shared             # in several places of the results
     cdef public object view_of          # the tensor, Argument or TensorPlan of which it is a view
     cdef Tensor last                    # ... as made in the run that goes on

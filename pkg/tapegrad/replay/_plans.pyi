@@ -32,7 +32,7 @@ class TensorPlan:
         stamp: int,
         requires: bool,
         inference: bool,
-        multi: bool = False,
+        marks: int = 0,
     ) -> None: ...
 
 class TensorForm:

@@ -46,7 +46,7 @@ cdef class TensorPlan:
     """
 
     def __init__(self, over, int64_t offset, int dt, tuple shape, tuple strides, int64_t stamp, bint requires,
-                 bint inference, bint multi=False):
+                 bint inference, int marks=0):
         self.base = over if isinstance(over, int) else -1
         self.over = over
         self.requires = requires
@@ -58,7 +58,7 @@ cdef class TensorPlan:
             self.strides[d] = strides[d]
         self.stamp = stamp
         self.inference = inference
-        self.multi = multi
+        self.marks = marks
 
 
 cdef class TensorForm:

@@ -57,7 +57,7 @@ class Made(NamedTuple):
     record: int
     requires: bool
     inference: bool
-    multi: bool  # one of several views made together
+    marks: int  # how it was made as a view
     over: Any
     base: Any  # of a view: the tensor, Root or Made that it is a view of, where the caller has it
 

@@ -309,7 +309,7 @@ class Templates:
         over = m.over if m.buffer < 0 else self.base_of[m.buffer]
         found = self.made[id(m)] = _plans.TensorPlan(
             over, m.offset, m.dt, tuple(m.shape), tuple(m.strides), m.record, m.requires, m.inference,
-            m.multi,
+            m.marks,
         )
         found.view_of = self.plan(m.base)
         if isinstance(m.base, Made):

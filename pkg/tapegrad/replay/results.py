@@ -21,6 +21,8 @@ from .._layout import (
     COPY_VERSIONS,
     COPY_WORDS,
     EXT_AUX,
+    EXT_AUX_META,
+    EXT_AUX_VERSION_SHIFT,
     EXT_BODY,
     EXT_EDGES,
     EXT_PARAMS,
@@ -112,8 +114,8 @@ class ResultReader(StepReader):
         if requires and not leaf:
             stamp = self.stamp_of[_look.record_of(t)]
         buffer, offset, over = self._place(storage, start, first, end)
-        multi = _look.is_multi_view(t)
-        return Made(buffer, offset, dt, shape, strides, stamp, requires, inference, multi, over, self._base_of(t))
+        marks = _look.view_marks(t)
+        return Made(buffer, offset, dt, shape, strides, stamp, requires, inference, marks, over, self._base_of(t))
 
     def _place(self, storage: int, start: int, first: int, end: int) -> tuple[int, int, Any]:
         """Where the memory of a tensor to make is: a buffer, or -1, with an offset, and the tensor that has it."""
@@ -228,7 +230,9 @@ class ResultReader(StepReader):
             extension = list(extension)
             if extension[EXT_AUX]:
                 _, _, start, _ = _look.storage_words(extension[EXT_AUX])
-                saved.append((4, *self._saved(extension[EXT_AUX], start, 0, expected)))
+                version = extension[EXT_AUX_META] >> EXT_AUX_VERSION_SHIFT
+                saved.append((4, *self._saved(extension[EXT_AUX], start, version, expected)))
+                extension[EXT_AUX_META] &= (1 << EXT_AUX_VERSION_SHIFT) - 1
             extension[EXT_AUX] = 0
             if extension[EXT_EDGES]:  # records' numbers, which are others in each recording
                 at = EXT_BODY + (extension[EXT_PARAMS] + 7 >> 3) + extension[EXT_WORDS]

@@ -18,6 +18,8 @@ from .._layout import (
     ENTRY_NEEDED,
     ENTRY_WORDS,
     EXT_AUX,
+    EXT_AUX_META,
+    EXT_AUX_VERSION_SHIFT,
     EXT_BODY,
     EXT_EDGES,
     EXT_PARAMS,
@@ -261,6 +263,13 @@ def check(s, r):
                 then = (versions >> (32 * (k & 1))) & 0x7FFFFFFF
                 if now != then:
                     s[SWEEP_DETAIL] = k
+                    return SWEEP_VERSION
+        if r[REC_FLAGS] & FLAG_EXTENDED:
+            ext = pointer(pointer(r[REC_EXT], int64)[STORAGE_PTR], int64)
+            if ext[EXT_AUX] != 0:
+                now = pointer(ext[EXT_AUX], int64)[STORAGE_VERSION] & 0x7FFFFFFF
+                if now != ext[EXT_AUX_META] >> EXT_AUX_VERSION_SHIFT:
+                    s[SWEEP_DETAIL] = 4
                     return SWEEP_VERSION
     return 0
 
