@@ -35,7 +35,8 @@ def compiling(name: str, kept: str) -> Iterator[None]:
     if not _said:
         timer = threading.Timer(max(PATIENCE - _spent, 0.0), _say, (kept,))
         timer.daemon = True
-        timer.start()
+        with contextlib.suppress(RuntimeError):  # no new threads while the interpreter ends
+            timer.start()
     on_terminal = _said and sys.stderr.isatty()
     if on_terminal:
         _write(f"{CLEAR}tapegrad: kernel {_count} ({name})")
