@@ -2,6 +2,7 @@
 
     python asv_bench/first_step.py            import, and the first training step cold and warm
     python asv_bench/first_step.py --quick    one reading of each
+    python asv_bench/first_step.py --kernels  the first use of each of thirty kernels that are on disk
 
 The child loads its arrays from an .npz file, so that scikit-learn is not imported. A step's clock
 starts when the parent starts the process and stops when the parent reads that the step is done.
@@ -50,6 +51,42 @@ else:
 heavy = [name for name in ("numba", "llvmlite", "scipy", "sklearn") if name in sys.modules]
 print(imported, loss, ",".join(heavy) or "-", flush=True)
 """
+
+
+# The second call tells what the operation itself takes, so that the difference is that of the first use.
+KERNELS = """
+import sys, time
+import tapegrad as torch
+torch.set_num_threads(1)
+x = torch.rand(10, 10) + 0.5
+x @ x  # loads BLAS, and with what is below the plans' modules
+uses = [lambda name=name: getattr(torch, name)(x) for name in (
+    "exp log log1p expm1 tanh sigmoid sqrt rsqrt sin cos relu abs neg floor ceil square reciprocal sign trunc".split())]
+uses += [lambda: x + x, lambda: x * x, lambda: x - x, lambda: x / x, lambda: x < x, lambda: torch.maximum(x, x),
+         lambda: x.sum(), lambda: x.mean(), lambda: x.amax(), lambda: x.softmax(1), lambda: torch.cat([x, x])]
+for use in uses:
+    start = time.perf_counter()
+    use()
+    middle = time.perf_counter()
+    use()
+    print(2 * middle - start - time.perf_counter())
+print(torch.native.statistics()["compiled"])
+"""
+
+
+def first_uses(repeat: int) -> list[float]:
+    """Seconds that the first use of each kernel takes beyond the second, the median over fresh processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "TAPEGRAD_CACHE_DIR": folder, "OMP_NUM_THREADS": "1", "TAPEGRAD_QUIET": "1"}
+        readings = []
+        for k in range(repeat + 1):
+            command = [sys.executable, "-c", KERNELS]
+            done = subprocess.run(command, env=env, text=True, check=True, stdout=subprocess.PIPE)
+            *seconds, compiled = map(float, done.stdout.split())
+            if k > 0:  # the first process has filled the folder
+                assert compiled == 0
+                readings.append(seconds)
+    return [statistics.median(column) for column in zip(*readings, strict=True)]
 
 
 @dataclass
@@ -117,8 +154,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--libraries", nargs="+", default=["tapegrad", "torch"])
     parser.add_argument("--repeat", type=int, default=7, help="fresh processes per warm reading (7)")
     parser.add_argument("--quick", action="store_true", help="one process per reading")
+    parser.add_argument("--kernels", action="store_true", help="first uses of single kernels")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
+    if args.kernels:
+        uses = sorted(1e3 * s for s in first_uses(1 if args.quick else args.repeat))
+        print(f"first uses of {len(uses)} kernels: {sum(uses):.1f} ms in all, median {statistics.median(uses):.2f} ms,")
+        print(f"fastest {uses[0]:.2f} ms, slowest {uses[-1]:.2f} ms")
+        return 0
     present = [name for name in args.libraries if importlib.util.find_spec(name) is not None]
     rows = table(present, 1 if args.quick else args.repeat)
     if args.json:

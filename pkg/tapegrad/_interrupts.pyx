@@ -10,6 +10,7 @@ This is C since an `__enter__` or `__exit__` in Python can be interrupted itself
 """
 
 import _signal
+import sys
 import threading
 
 cdef extern from "Python.h":
@@ -19,6 +20,13 @@ cdef object getsignal = _signal.getsignal
 cdef object setsignal = _signal.signal
 cdef tuple numbers = tuple(sorted(int(n) for n in _signal.valid_signals()))
 cdef object main_thread = threading.main_thread
+cdef object notice = None
+
+
+def set_notice(str text):
+    """What is written to stderr when a Ctrl-C comes that has to wait; None for nothing."""
+    global notice
+    notice = text
 
 
 cdef class held_back:
@@ -51,6 +59,12 @@ cdef class held_back:
                 self.handlers.append((number, handler))
 
     def __call__(self, number, frame):
+        if notice is not None and number == _signal.SIGINT and not self.arrived:
+            try:
+                sys.stderr.write(notice)
+                sys.stderr.flush()
+            except Exception:           # closed, or none
+                pass
         for n, handler in self.handlers:
             if n == number:
                 self.arrived.append((handler, number, frame))

@@ -84,3 +84,20 @@ def test_a_first_run_and_a_second_one(tmp_path):
         f"tapegrad: compiling the kernels that this program needs; it happens once, they are kept in {tmp_path}"
     ]
     assert run_python(code, tmp_path, TAPEGRAD_QUIET="") == ""
+
+
+def test_an_interrupt_that_waits_says_so(tmp_path):
+    code = """
+import os, signal, threading, tapegrad as torch
+x = torch.ones(3)
+threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    while True:
+        x.exp(), x.log1p(), x.sum(), x.softmax(0), x.std()
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    said = run_python(code, tmp_path, TAPEGRAD_QUIET="")
+    assert said.startswith("stopped\n")
+    assert said.count("tapegrad: stopping as soon as this kernel is compiled, which is kept") == 1
+    assert "tapegrad: stopping" not in run_python(code, tmp_path / "other", TAPEGRAD_QUIET="1")

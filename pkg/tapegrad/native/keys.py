@@ -15,7 +15,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def _global_loads(code: types.CodeType) -> set[str]:
     return names
 
 
-@cache
+@lru_cache(1024)  # helpers come up in many kernels; chains of compiled functions bring new code again and again
 def _code_tokens(code: types.CodeType) -> tuple[tuple[bytes, ...], dict[str, None]]:
     """What the code does, and the names it uses, those of the functions inside included."""
     names = dict.fromkeys(code.co_names)

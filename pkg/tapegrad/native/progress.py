@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 from .._config import settings
+from .._interrupts import set_notice
 
 __all__ = ["compiling"]
 
@@ -35,13 +36,16 @@ def compiling(name: str, kept: str) -> Iterator[None]:
     if not _said:
         timer = threading.Timer(max(PATIENCE - _spent, 0.0), _say, (kept,))
         timer.daemon = True
-        timer.start()
+        with contextlib.suppress(RuntimeError):  # no new threads while the interpreter ends
+            timer.start()
+    set_notice("\ntapegrad: stopping as soon as this kernel is compiled, which is kept\n")
     on_terminal = _said and sys.stderr.isatty()
     if on_terminal:
         _write(f"{CLEAR}tapegrad: kernel {_count} ({name})")
     try:
         yield
     finally:
+        set_notice(None)
         if timer is not None:
             timer.cancel()
         if on_terminal:

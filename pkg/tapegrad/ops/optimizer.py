@@ -12,7 +12,7 @@ once. Gradients are never written.
 Momentum and moments below the normal numbers are 0 here. Without new gradients (a unit that died) they would shrink
 until 0.9 times the smallest number rounds back to it, and stay. Many processors take a hundred times as long for such
 numbers: a digits step at (1,32) went from 3.7 to 9.4 us. PyTorch keeps them. No parameter differs by that but one that
-is nearly as small. The select costs 1 to 3 % of an update by momentum in the nearest cache, nothing in Adam's.
+is nearly as small. The select costs less than where in memory the tensors happen to lie.
 """
 
 from __future__ import annotations
