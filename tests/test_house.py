@@ -36,7 +36,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
-        | {"_limits", "_tensor_types", "_wiring", "api", "random", "return_types"},
+        | {"_limits", "_sized", "_tensor_types", "_wiring", "api", "random", "return_types"},
     ),
     ("library", {"backends", "nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("replay", {"replay"}),

@@ -65,6 +65,7 @@ _ALIASES = {
     "less": "lt",
     "less_equal": "le",
     "fix": "trunc",
+    "moveaxis": "movedim",
     "swapaxes": "transpose",
     "swapdims": "transpose",
 }
