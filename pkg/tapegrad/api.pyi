@@ -61,9 +61,9 @@ from ._generator import seed as seed
 from ._device import set_default_device as set_default_device
 from ._default_dtype import set_default_dtype as set_default_dtype
 from ._tensor_types import set_default_tensor_type as set_default_tensor_type
-from ._runtime import set_flush_denormal as set_flush_denormal
 from ._switches import set_deterministic_debug_mode as set_deterministic_debug_mode
 from ._switches import set_float32_matmul_precision as set_float32_matmul_precision
+from ._runtime import set_flush_denormal as set_flush_denormal
 from ._modes import set_grad_enabled as set_grad_enabled
 from ._switches import set_num_interop_threads as set_num_interop_threads
 from ._runtime import set_num_threads as set_num_threads
@@ -158,7 +158,6 @@ __all__ = [
     "gather",
     "ge",
     "gelu",
-    "gelu_tanh",
     "get_default_device",
     "get_default_dtype",
     "get_deterministic_debug_mode",
@@ -386,7 +385,6 @@ def floor_divide(input: Any, other: Any) -> Tensor: ...
 def gather(input: Tensor, dim: _int, index: Tensor) -> Tensor: ...
 def ge(input: Tensor, other: Any) -> Tensor: ...
 def gelu(input: Tensor) -> Tensor: ...
-def gelu_tanh(input: Tensor) -> Tensor: ...
 def greater(input: Tensor, other: Any) -> Tensor: ...
 def greater_equal(input: Tensor, other: Any) -> Tensor: ...
 def gt(input: Tensor, other: Any) -> Tensor: ...
