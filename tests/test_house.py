@@ -22,10 +22,10 @@ FLOORS: list[tuple[str, set[str]]] = [
     (
         "words",
         {"_interrupts", "_layout", "dtypes", "errors", "_config", "_device", "_size", "_tensor_str", "_generator"}
-        | {"_missing", "_switches", "version"},
+        | {"_formats", "_missing", "_switches", "version"},
     ),
     ("native", {"native"}),
-    ("operations", {"ops", "cuda", "amp", "accelerator", "mps", "xpu"}),
+    ("operations", {"ops", "cuda", "amp", "accelerator", "distributed", "mps", "xpu"}),
     ("tape", {"tape"}),
     (
         "tensor",
@@ -36,7 +36,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     (
         "tensor functions",
         {"_default_dtype", "_factories", "_from_data", "_functions", "_indexing", "_random", "_runtime"}
-        | {"_limits", "_tensor_types", "_wiring", "api", "random", "return_types"},
+        | {"_exchange", "_limits", "_sized", "_tensor_types", "_wiring", "api", "random", "return_types"},
     ),
     ("library", {"backends", "nn", "optim", "utils", "func", "distributions", "linalg"}),
     ("replay", {"replay"}),

@@ -153,6 +153,75 @@ def test_methods(torch, reference, name):
     check(torch, reference, name, True)
 
 
+SIZES = """
+torch.zeros(size=(2, 3)).shape
+torch.ones(size=[2]).shape
+torch.empty(size=(2, 3), dtype=torch.int64).shape
+torch.randn(size=(2, 3)).shape
+torch.rand(size=(2,)).shape
+torch.ones(2, 3).new_zeros(size=(2,)).shape
+torch.ones(2, 3).permute(dims=(1, 0)).shape
+torch.ones(1, 3).expand(size=(2, 3)).shape
+torch.ones(1, 3).repeat(repeats=(2, 1)).shape
+torch.ones(2, 3).split(split_size=1)[0].shape
+torch.zeros(2, size=(2, 3))
+torch.ones(2, 3).permute(1, 0, dims=(3, 2))
+torch.zeros(shape=(2,))
+torch.movedim(torch.ones(2, 3, 4), (0, 1), (1, 2)).shape
+torch.movedim(torch.ones(2, 3, 4), [0, -1], [2, 0]).shape
+torch.movedim(torch.ones(2, 3, 4), source=1, destination=-1).shape
+torch.ones(2, 3, 4).movedim((0, 2), (2, 0)).shape
+torch.ones(2, 3, 4).moveaxis(0, 1).shape
+torch.movedim(torch.ones(2, 3, 4), (), ()).shape
+torch.movedim(torch.ones(2, 3, 4), [0, 1], [2])
+torch.movedim(torch.ones(2, 3, 4), [0, 0], [2, 1])
+torch.movedim(torch.ones(2, 3, 4), [0, 1], [1, 1])
+torch.movedim(torch.ones(2, 3, 4), 0, (1,))
+torch.movedim(torch.ones(2, 3, 4), 5, 0)
+torch.movedim(torch.ones(()), 0, 0).shape
+torch.ones(2, 3)["a"]
+torch.ones(2, 3)[None, "a"]
+torch.ones(2, 3)[0.5]
+torch.ones(2) == "a"
+torch.ones(2) != "a"
+torch.ones(2) < "a"
+"a" >= torch.ones(2)
+torch.ones(2).bool() & "a"
+torch.logical_and(torch.ones(2), "a")
+torch.logical_not("a")
+torch.eq(torch.ones(2), "a")
+torch.ones(2, 3).gather(1, torch.tensor([[0.0]]))
+torch.ones(2, 3).gather(1, torch.tensor([[True]]))
+torch.ones(2, 3).gather(1, torch.tensor([[0]], dtype=torch.int32))
+torch.ones(2, 3).gather(1, torch.tensor([[0]], dtype=torch.uint8))
+torch.ones(2, 3).gather(1, [[0]])
+"""
+
+
+@pytest.mark.parametrize("call", SIZES.split("\n")[1:-1])
+def test_sizes_by_name_dimensions_in_lists_and_strings(torch, reference, call):
+    here, there = (outcome(lambda m=m: eval(call, {"torch": m})) for m in (torch, reference))
+    assert here == there
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_is_no_tensor_is_a_type_error(torch, reference, name):
+    """Wherever it is one in PyTorch."""
+    names = calls(name, FUNCTIONS[name], False)
+    if not hasattr(reference, name) or name in ("norm", "split"):
+        pytest.skip("PyTorch has no function of this name, or an AttributeError of its own")
+    for k, parameter in enumerate(names):
+        if not hasattr(sample(reference, name, parameter), "detach"):
+            continue
+        for other in ("a", None, {}):
+            here, there = (
+                outcome(getattr(m, name), *(other if j == k else sample(m, name, p) for j, p in enumerate(names)))
+                for m in (torch, reference)
+            )
+            if there == "refused":
+                assert here == "refused", (parameter, other)
+
+
 def test_a_name_and_its_spelling_are_one_argument(torch):
     x = torch.ones(2, 3)
     for call in (

@@ -10,6 +10,7 @@ from . import _tensor
 from ._default_dtype import check_dtype, get_default_dtype
 from ._device import require_cpu
 from ._from_data import tensor
+from ._sized import sized
 from ._tensor import Tensor
 from .dtypes import bool_, dtype, int64
 from .ops import factory
@@ -50,6 +51,7 @@ def _finish(t: Tensor, requires_grad: bool) -> Tensor:
     return t.requires_grad_(True) if requires_grad else t
 
 
+@sized
 def empty(
     *size: Any,
     dtype: dtype | None = None,
@@ -69,6 +71,7 @@ def empty(
     return _finish(_tensor.empty(_sizes("empty", size), check_dtype("empty", dtype).index), requires_grad)
 
 
+@sized
 def zeros(
     *size: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None
 ) -> Tensor:
@@ -82,6 +85,7 @@ def zeros(
     return _finish(_tensor.zeros(_sizes("zeros", size), check_dtype("zeros", dtype).index), requires_grad)
 
 
+@sized
 def ones(
     *size: Any, dtype: dtype | None = None, device: Any = None, requires_grad: bool = False, layout: Any = None
 ) -> Tensor:

@@ -13,6 +13,7 @@ from ._arrays import from_numpy
 from ._default_dtype import check_dtype
 from ._device import require_cpu
 from ._generator import Generator, default_generator
+from ._sized import sized
 from ._tensor import Tensor
 from .dtypes import dtype, float64, int64
 from .ops import random as draws
@@ -92,6 +93,7 @@ def _in_place(self: Tensor, plan: Callable[..., Draw], generator: Any) -> Tensor
     return _tensor.copy_(self, filled.permute(*back) if self.ndim else filled)
 
 
+@sized
 def rand(
     *size: Any,
     dtype: dtype | None = None,
@@ -110,6 +112,7 @@ def rand(
     return _new(draws.plan_rand(*size, dtype=check_dtype("rand", dtype)), generator, requires_grad)
 
 
+@sized
 def randn(
     *size: Any,
     dtype: dtype | None = None,

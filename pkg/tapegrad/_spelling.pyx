@@ -19,6 +19,12 @@ cdef extern from "Python.h":
         void* tp_call
     unsigned long Py_TPFLAGS_HAVE_VECTORCALL
     unsigned long Py_TPFLAGS_METHOD_DESCRIPTOR
+    PyObject* PyExc_AttributeError
+    PyObject* PyExc_IndexError
+    int PyErr_ExceptionMatches(PyObject* kind) noexcept
+    void PyErr_Fetch(PyObject** kind, PyObject** value, PyObject** trace) noexcept
+    void PyErr_Restore(PyObject* kind, PyObject* value, PyObject* trace) noexcept
+    void Py_XDECREF(PyObject* o) noexcept
     object PyMethod_New(object function, object instance)
     Py_ssize_t PyVectorcall_NARGS(size_t n)
     object PyObject_Call(object function, object args, PyObject* named)
@@ -40,16 +46,20 @@ cdef class Spelled:
     cdef tuple defaults                 # of the last of them
     cdef readonly dict others           # names beside these, and the parameter that each stands for
     cdef dict shown                     # parameters whose first name is another one
+    cdef readonly str star              # the name of what is given as `*sizes`, or None
+    cdef object check                   # raises TypeError for an argument of the wrong kind, of a call that failed
     cdef dict places                    # of all names
     cdef Py_ssize_t most, least
 
     def __cinit__(self, function, tuple names, tuple defaults, dict others, dict shown, target=None,
-                  int64_t op=-1, bint tensors_only=False):
+                  int64_t op=-1, bint tensors_only=False, str star=None, check=None):
         self.vectorcall = <void*>call
         self.function = function
         self.target = target
         self.op = op
         self.tensors_only = tensors_only
+        self.star = star
+        self.check = check
         self.names = names
         self.defaults = defaults
         self.others = others
@@ -94,23 +104,69 @@ cdef class Spelled:
         """Calls the function itself with its own names."""
         cdef Py_ssize_t k, given = PyVectorcall_NARGS(n)
         cdef dict own
+        cdef list values
         if named == NULL:
             return PyObject_Vectorcall(self.function, args, n, NULL)
         for name in <tuple>named:
-            if name in self.others:
+            if name in self.others or name == self.star:
                 break
         else:
             return PyObject_Vectorcall(self.function, args, n, named)
         own = {}
+        values = [<object>args[k] for k in range(given)]
         for k, name in enumerate(<tuple>named):
             name = self.others.get(name, name)
-            if name in own:
+            if name in own or (name == self.star and len(values) > self.most):
                 raise TypeError(f"{self.__name__}() got multiple values for argument '{name}'")
-            own[name] = <object>args[given + k]
-        return self.function(*[<object>args[k] for k in range(given)], **own)
+            if name == self.star:
+                values.append(<object>args[given + k])
+            else:
+                own[name] = <object>args[given + k]
+        return self.function(*values, **own)
 
 
-cdef object call(Spelled self, PyObject* const* args, size_t n, PyObject* named):
+
+# What the functions below return as C sees it: NULL with an exception set. Looking at that is cheaper than `try`.
+ctypedef PyObject* (*raw_t)(void* self, PyObject* const* args, size_t n, PyObject* named) noexcept
+
+
+cdef PyObject* call(void* self, PyObject* const* args, size_t n, PyObject* named) noexcept:
+    cdef PyObject* result = raw_called(self, args, n, named)
+    cdef PyObject* kind = NULL
+    cdef PyObject* value = NULL
+    cdef PyObject* trace = NULL
+    cdef PyObject* fine
+    if result == NULL and (PyErr_ExceptionMatches(PyExc_AttributeError) or PyErr_ExceptionMatches(PyExc_IndexError)):
+        PyErr_Fetch(&kind, &value, &trace)
+        fine = raw_refuse(self, args, n, named)
+        if fine == NULL:
+            Py_XDECREF(kind)
+            Py_XDECREF(value)
+            Py_XDECREF(trace)
+        else:
+            Py_XDECREF(fine)
+            PyErr_Restore(kind, value, trace)
+    return result
+
+
+cdef raw_t raw_called, raw_refuse
+
+
+cdef object refuse(Spelled self, PyObject* const* args, size_t n, PyObject* named):
+    """TypeError where an argument of the wrong kind made a call fail; else None."""
+    cdef Py_ssize_t k, given = PyVectorcall_NARGS(n)
+    if self.check is None:
+        return None
+    found = {self.names[k]: <object>args[k] for k in range(min(given, self.most))}
+    if named != NULL:
+        for k, name in enumerate(<tuple>named):
+            found[self.others.get(name, name)] = <object>args[given + k]
+    for name in found:
+        self.check(self.__name__, self.shown.get(name, name), self.places.get(name, 0) + 1, found[name])
+    return None
+
+
+cdef object called(Spelled self, PyObject* const* args, size_t n, PyObject* named):
     cdef Py_ssize_t k, j, place, given = PyVectorcall_NARGS(n), n_named
     cdef tuple values
     if self.target is None:
@@ -162,4 +218,6 @@ cdef int make_callable() except -1:
     return 0
 
 
+raw_called = <raw_t><void*>called
+raw_refuse = <raw_t><void*>refuse
 make_callable()

@@ -656,7 +656,7 @@ cdef class Tensor:
         """Where the data is: `device(type='cpu')`."""
         return CPU
 
-    def is_contiguous(self):
+    def is_contiguous(self, *, memory_format=None):
         """True if the elements lie in memory in row-major order without gaps."""
         return self.contig
 

@@ -11,6 +11,7 @@ from typing import Any
 from . import (
     _arrays,
     _default_dtype,
+    _exchange,
     _factories,
     _from_data,
     _indexing,
@@ -21,7 +22,7 @@ from . import (
     autograd,
     native,
 )
-from ._functions import arithmetic, beside_numpy, shapes, tables
+from ._functions import about, arithmetic, beside_numpy, shapes, tables
 from ._functions.base import FUNCTIONS, METHODS
 from ._layout import KIND_POINTWISE
 from ._tensor import Tensor
@@ -121,7 +122,7 @@ def _new_like(make: Any) -> Any:
 
 def installed() -> dict[str, Any]:
     """What Tensor has beside what its class statement gives it: methods and properties by name."""
-    found: dict[str, Any] = {**METHODS, **_random.METHODS, **autograd.METHODS}
+    found: dict[str, Any] = {**METHODS, **_random.METHODS, **_exchange.METHODS, **autograd.METHODS, **about.PROPERTIES}
     found["T"] = property(shapes.reverse_transpose, doc="All dimensions in reverse order, as a view.")
     found["mT"] = property(shapes.matrix_transpose, doc="The last two dimensions exchanged, as a view.")
     for make in (_factories.zeros, _factories.ones, _factories.empty, _factories.full, _from_data.tensor):

@@ -9,6 +9,7 @@ from math import e, inf, nan, pi
 from . import _wiring  # noqa: F401 (before all else: it joins the floors)
 from ._default_dtype import get_default_dtype, set_default_dtype
 from ._device import device, get_default_device, set_default_device
+from ._exchange import from_dlpack, frombuffer
 from ._factories import (
     arange,
     empty,
@@ -22,6 +23,7 @@ from ._factories import (
     zeros,
     zeros_like,
 )
+from ._formats import contiguous_format, layout, memory_format, preserve_format, strided
 from ._from_data import as_tensor, asarray, from_numpy, scalar_tensor, tensor
 from ._functions.base import FUNCTIONS
 from ._generator import (
@@ -109,6 +111,7 @@ __all__ = [
     "bernoulli",
     "bool",
     "bool_",
+    "contiguous_format",
     "default_generator",
     "device",
     "double",
@@ -123,7 +126,9 @@ __all__ = [
     "float",
     "float32",
     "float64",
+    "from_dlpack",
     "from_numpy",
+    "frombuffer",
     "full",
     "full_like",
     "get_default_device",
@@ -144,9 +149,11 @@ __all__ = [
     "is_grad_enabled",
     "is_inference_mode_enabled",
     "is_warn_always_enabled",
+    "layout",
     "linspace",
     "long",
     "manual_seed",
+    "memory_format",
     "memory_stats",
     "multinomial",
     "nan",
@@ -156,6 +163,7 @@ __all__ = [
     "ones",
     "ones_like",
     "pi",
+    "preserve_format",
     "promote_types",
     "rand",
     "rand_like",
@@ -179,6 +187,7 @@ __all__ = [
     "set_rng_state",
     "set_warn_always",
     "show_config",
+    "strided",
     "tape_stats",
     "tensor",
     "uint8",

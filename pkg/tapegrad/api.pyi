@@ -14,6 +14,7 @@ from ._switches import are_deterministic_algorithms_enabled as are_deterministic
 from ._from_data import as_tensor as as_tensor
 from ._from_data import asarray as asarray
 from ._random import bernoulli as bernoulli
+from ._formats import contiguous_format as contiguous_format
 from ._generator import default_generator as default_generator
 from ._device import device as device
 from .dtypes import dtype as dtype
@@ -23,7 +24,9 @@ from ._factories import empty_like as empty_like
 from ._modes import enable_grad as enable_grad
 from ._factories import eye as eye
 from ._limits import finfo as finfo
+from ._exchange import from_dlpack as from_dlpack
 from ._arrays import from_numpy as from_numpy
+from ._exchange import frombuffer as frombuffer
 from ._factories import full as full
 from ._factories import full_like as full_like
 from ._device import get_default_device as get_default_device
@@ -40,14 +43,17 @@ from ._switches import is_deterministic_algorithms_warn_only_enabled as is_deter
 from ._tensor import is_grad_enabled as is_grad_enabled
 from ._tensor import is_inference_mode_enabled as is_inference_mode_enabled
 from ._switches import is_warn_always_enabled as is_warn_always_enabled
+from ._formats import layout as layout
 from ._factories import linspace as linspace
 from ._generator import manual_seed as manual_seed
+from ._formats import memory_format as memory_format
 from ._runtime import memory_stats as memory_stats
 from ._random import multinomial as multinomial
 from ._modes import no_grad as no_grad
 from ._random import normal as normal
 from ._factories import ones as ones
 from ._factories import ones_like as ones_like
+from ._formats import preserve_format as preserve_format
 from .dtypes import promote_types as promote_types
 from ._random import rand as rand
 from ._random import rand_like as rand_like
@@ -71,6 +77,7 @@ from ._tensor_str import set_printoptions as set_printoptions
 from ._generator import set_rng_state as set_rng_state
 from ._switches import set_warn_always as set_warn_always
 from ._runtime import show_config as show_config
+from ._formats import strided as strided
 from ._runtime import tape_stats as tape_stats
 from ._from_data import tensor as tensor
 from ._switches import use_deterministic_algorithms as use_deterministic_algorithms
@@ -112,6 +119,7 @@ __all__ = [
     "bool",
     "bool_",
     "broadcast_to",
+    "can_cast",
     "cat",
     "ceil",
     "chunk",
@@ -122,6 +130,7 @@ __all__ = [
     "clone",
     "concat",
     "concatenate",
+    "contiguous_format",
     "cos",
     "cross_entropy",
     "cube",
@@ -152,7 +161,9 @@ __all__ = [
     "float64",
     "floor",
     "floor_divide",
+    "from_dlpack",
     "from_numpy",
+    "frombuffer",
     "full",
     "full_like",
     "gather",
@@ -178,10 +189,14 @@ __all__ = [
     "int64",
     "integer_floor_divide",
     "integer_remainder",
+    "is_complex",
     "is_deterministic_algorithms_warn_only_enabled",
     "is_floating_point",
     "is_grad_enabled",
+    "is_inference",
     "is_inference_mode_enabled",
+    "is_nonzero",
+    "is_same_size",
     "is_tensor",
     "is_warn_always_enabled",
     "isclose",
@@ -189,6 +204,7 @@ __all__ = [
     "isinf",
     "isnan",
     "l1_loss",
+    "layout",
     "le",
     "leaky_relu",
     "lerp",
@@ -214,10 +230,12 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "memory_format",
     "memory_stats",
     "min",
     "minimum",
     "mm",
+    "moveaxis",
     "movedim",
     "mse_loss",
     "mul",
@@ -242,6 +260,7 @@ __all__ = [
     "permute",
     "pi",
     "pow",
+    "preserve_format",
     "prod",
     "promote_types",
     "rand",
@@ -288,6 +307,7 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
+    "strided",
     "sub",
     "subtract",
     "sum",
@@ -303,6 +323,7 @@ __all__ = [
     "triu",
     "true_divide",
     "trunc",
+    "typename",
     "uint8",
     "unbind",
     "unflatten",
@@ -355,6 +376,7 @@ def bitwise_or(input: Tensor, other: Any) -> Tensor: ...
 def bitwise_xor(input: Tensor, other: Any) -> Tensor: ...
 def bmm(input: Tensor, mat2: Any) -> Tensor: ...
 def broadcast_to(input: Tensor, size: Sequence[_int]) -> Tensor: ...
+def can_cast(from_: Any, to: Any) -> _bool: ...
 def cat(tensors: Sequence[Tensor], dim: _int = 0) -> Tensor: ...
 def ceil(input: Tensor) -> Tensor: ...
 def chunk(input: Tensor, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]: ...
@@ -390,7 +412,11 @@ def gt(input: Tensor, other: Any) -> Tensor: ...
 def index_select(input: Tensor, dim: _int, index: Any) -> Tensor: ...
 def integer_floor_divide(input: Tensor, other: Any) -> Tensor: ...
 def integer_remainder(input: Tensor, other: Any) -> Tensor: ...
+def is_complex(input: Tensor) -> _bool: ...
 def is_floating_point(input: Tensor) -> _bool: ...
+def is_inference(input: Tensor) -> _bool: ...
+def is_nonzero(input: Tensor) -> _bool: ...
+def is_same_size(input: Tensor, other: Tensor) -> _bool: ...
 def is_tensor(obj: Any) -> _bool: ...
 def isclose(input: Tensor, other: Tensor, rtol: _float = 1e-05, atol: _float = 1e-08, equal_nan: _bool = False) -> Tensor: ...
 def isfinite(input: Tensor) -> Tensor: ...
@@ -422,7 +448,8 @@ def mean(input: Tensor, dim: _int | Sequence[_int] | None = None, keepdim: _bool
 def min(input: Tensor, dim: Any = None, keepdim: _bool = False, *, other: Any = None) -> Any: ...
 def minimum(input: Tensor, other: Tensor) -> Tensor: ...
 def mm(input: Tensor, mat2: Any) -> Tensor: ...
-def movedim(input: Tensor, source: _int, destination: _int) -> Tensor: ...
+def moveaxis(input: Tensor, source: Any, destination: Any) -> Tensor: ...
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor: ...
 def mse_loss(input: Tensor, target: Any, reduction: str = 'mean') -> Tensor: ...
 def mul(input: Tensor, other: Any) -> Tensor: ...
 def multiply(input: Tensor, other: Any) -> Tensor: ...
@@ -474,6 +501,7 @@ def tril(input: Tensor, diagonal: _int = 0) -> Tensor: ...
 def triu(input: Tensor, diagonal: _int = 0) -> Tensor: ...
 def true_divide(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor: ...
 def trunc(input: Tensor) -> Tensor: ...
+def typename(obj: Any) -> str: ...
 def unbind(input: Tensor, dim: _int = 0) -> tuple[Tensor, ...]: ...
 def unflatten(input: Tensor, dim: _int, sizes: Sequence[_int]) -> Tensor: ...
 def unsqueeze(input: Tensor, dim: Any) -> Tensor: ...

@@ -130,12 +130,31 @@ def repeat(self: Tensor, *sizes: Any) -> Tensor:
     return _tensor.clone(x) if all(n == 1 for n in sizes) else x
 
 
-def movedim(input: Tensor, source: int, destination: int) -> Tensor:
-    """One dimension moved to another place, as a view."""
-    order = list(range(input.ndim))
-    d = order.pop(_tensor.wrap_dim(source, input.ndim))
-    order.insert(_tensor.wrap_dim(destination, input.ndim), d)
-    return _views.permute(input, *order)
+def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+    """One dimension, or several, moved to other places, as a view; the rest keeps its order.
+
+    >>> import tapegrad as torch
+    >>> torch.movedim(torch.zeros(2, 3, 4), (0, 1), (1, 2)).shape
+    torch.Size([4, 2, 3])
+    """
+    tensor_argument("movedim", input)
+    several = [isinstance(dims, (tuple, list)) for dims in (source, destination)]
+    if several[0] != several[1]:
+        kinds = ", ".join(type(x).__name__ for x in (source, destination))
+        raise TypeError(f"movedim() received an invalid combination of arguments - got (Tensor, {kinds})")
+    sources, destinations = (list(dims) if several[0] else [dims] for dims in (source, destination))
+    if len(sources) != len(destinations):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({sources} dims) should contain the same number "
+            f"of dims as destination ({destinations} dims)"
+        )
+    places = [[_tensor.wrap_dim(d, input.ndim) for d in dims] for dims in (sources, destinations)]
+    for name, given, found in zip(("source", "destination"), (sources, destinations), places, strict=True):
+        if len(set(found)) != len(found):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({given})")
+    rest = iter(d for d in range(input.ndim) if d not in places[0])
+    moved = dict(zip(places[1], places[0], strict=True))
+    return _views.permute(input, [moved[d] if d in moved else next(rest) for d in range(input.ndim)])
 
 
 def numel(input: Tensor) -> int:

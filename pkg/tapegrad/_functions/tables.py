@@ -13,12 +13,13 @@ from ..native import symbols
 from ..ops import indexing, joining, loss, product, reduction
 from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
-from . import arithmetic, beside_numpy, conversion, duplicates, reductions, selection, shapes
+from . import about, arithmetic, beside_numpy, conversion, duplicates, reductions, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
 from .spellings import spell
 
 # Functions and methods alike; only functions; only methods.
 _BOTH = {
+    about: ("is_complex", "is_nonzero", "is_same_size"),
     arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),
         *("floor", "ceil", "round", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
     ),
@@ -35,12 +36,14 @@ _BOTH = {
     indexing: ("index_select", "nonzero"),
 }
 _FUNCTIONS_ONLY = {
+    about: ("can_cast", "is_inference", "typename"),
     arithmetic: ("leaky_relu", "elu"),
     shapes: ("reshape", "permute", "broadcast_to", "is_tensor", "result_type", "t", "numel"),
     product: ("linear",),
     loss: ("cross_entropy", "nll_loss", "mse_loss", "l1_loss"),
 }
 _METHODS_ONLY = {
+    about: ("get_device", "is_pinned"),
     arithmetic: (
         *("add_", "sub_", "div_", "floor_divide_", "remainder_", "pow_", "clamp_"),
         *("lerp_", "addcmul_", "addcdiv_"),
@@ -65,6 +68,7 @@ _ALIASES = {
     "less": "lt",
     "less_equal": "le",
     "fix": "trunc",
+    "moveaxis": "movedim",
     "swapaxes": "transpose",
     "swapdims": "transpose",
 }

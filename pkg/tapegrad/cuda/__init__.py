@@ -17,6 +17,7 @@ __all__ = [
     "compile_formula",
     "device_count",
     "empty_cache",
+    "get_rng_state_all",
     "is_available",
     "is_bf16_supported",
     "is_initialized",
@@ -29,6 +30,7 @@ __all__ = [
     "memory_stats",
     "seed",
     "seed_all",
+    "set_rng_state_all",
 ]
 
 
@@ -68,6 +70,15 @@ def seed() -> None:
 
 def seed_all() -> None:
     """Seeds the generators of all GPUs by chance: there are none."""
+
+
+def get_rng_state_all() -> list[Any]:
+    """The states of the generators of all GPUs: none."""
+    return []
+
+
+def set_rng_state_all(new_states: Any) -> None:
+    """Sets the states of the generators of all GPUs: there are none."""
 
 
 def is_initialized() -> bool:

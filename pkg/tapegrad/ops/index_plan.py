@@ -53,6 +53,8 @@ def _covered(part: Any) -> int:
 
 
 def _integer(part: Any) -> int:
+    if isinstance(part, str):
+        raise TypeError("new(): invalid data type 'str'")
     try:
         return operator.index(part)
     except TypeError:

@@ -359,5 +359,8 @@ class CosineAnnealingLR(LRScheduler):
         angle = math.pi * self.last_epoch / self.T_max
         return [low + (lr - low) * (1 + math.cos(angle)) / 2 for lr in self.base_lrs]
 
+_LRScheduler = LRScheduler  # its name in older programs
+
+
 if not TYPE_CHECKING:
     __getattr__ = names_missing(__name__)

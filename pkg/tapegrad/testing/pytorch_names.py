@@ -18,7 +18,7 @@ NAMESPACES = (
     *("torch.nn.parameter", "torch.nn.utils", "torch.optim", "torch.optim.lr_scheduler", "torch.utils"),
     *("torch.utils.data", "torch.autograd", "torch.cuda", "torch.cuda.amp", "torch.amp", "torch.backends"),
     *("torch.backends.cuda", "torch.backends.cudnn", "torch.backends.mps", "torch.random", "torch.return_types"),
-    *("torch.accelerator", "torch.mps", "torch.xpu"),
+    *("torch.accelerator", "torch.distributed", "torch.mps", "torch.xpu"),
 )
 # Parts that `import torch` does not load, and so `dir` does not show.
 _PARTS = {
