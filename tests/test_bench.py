@@ -182,6 +182,7 @@ def test_every_public_function_is_compared_or_left_out_with_a_reason(bench):
     assert all(calls.LEFT_OUT.values())
 
 
+@pytest.mark.slow
 def test_calls_compute_pytorchs_numbers(reference):
     """Values and gradients of every call; times are nobody's business in a test."""
     command = [sys.executable, str(BENCH / "compare_calls.py"), "--quick", "--json"]
