@@ -140,6 +140,7 @@ def _log_softmax(x: Array, dim: int) -> Array:
 
 REFERENCES: dict[str, Callable[..., Any]] = {
     "cat": _cat,
+    "stack": lambda *xs, dim: np.stack([naive.f64(x) for x in xs], dim),
     "take_rows": lambda x, index: naive.f64(x)[index],
     "index_select": lambda x, index, dim: np.take(naive.f64(x), np.atleast_1d(index), dim),
     "put_rows": _put_rows,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,54 @@ def test_a_block_written_by_hand_is_noticed(bench):
     assert readme_table.same_form(block.replace("1.50-1.50", "about 1.5"))
     assert readme_table.same_form(block.replace("Whole training steps.", "Ours is faster."))
     assert readme_table.same_form(block.replace("| step |", "| work |"))
+
+
+def test_every_public_function_is_compared_or_left_out_with_a_reason(bench):
+    """By the public tables: each name is called in the list of compare_calls.py, or the list says why not."""
+    calls = bench("benchmarks.calls")
+    import tapegrad
+    from tapegrad import api
+    from tapegrad.nn import functional
+
+    public = {*api.__all__, *functional.__all__}
+    functions = {
+        name
+        for name in public
+        if callable(getattr(api, name, None) or getattr(functional, name))
+        and not isinstance(getattr(api, name, None), tapegrad.dtype | type)
+    }
+    called = set(re.findall(r"\b(\w+)\(", "\n".join(calls.EVERY_SIZE + calls.ONE_SIZE)))
+    assert functions - called - set(calls.LEFT_OUT) == set()
+    assert set(calls.LEFT_OUT) & called == set(), "left out and called"
+    assert set(calls.LEFT_OUT) <= functions | set(dir(api)), "left out, but no function"
+    assert all(calls.LEFT_OUT.values())
+
+
+@pytest.mark.slow
+def test_calls_compute_pytorchs_numbers(reference):
+    """Values and gradients of every call; times are nobody's business in a test."""
+    command = [sys.executable, str(BENCH / "compare_calls.py"), "--quick", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["failures"] == []
+
+
+def test_other_numbers_in_a_call_are_refused(bench):
+    compare_calls = bench("compare_calls")
+    compare_calls.compare_values("call", (1.0, 2), (1.0, 2), True)
+    compare_calls.compare_values("call", 1.0, 2.0, False)
+    for ours, theirs in ((1.0, 1.1), (1.0, 1), ((1.0,), (1.0, 1.0)), (float("nan"), 1.0)):
+        with pytest.raises(compare_calls.Disagreement):
+            compare_calls.compare_values("call", ours, theirs, True)
+
+
+def test_slow_calls_come_first_with_their_reasons(bench, monkeypatch):
+    compare_calls, calls = bench("compare_calls"), bench("benchmarks.calls")
+    monkeypatch.setattr(calls, "REASONS", {"^f": "the reason"})
+    rows = [compare_calls.Row(name, "10", False, 1.0, 1.0, r) for name, r in (("e", 0.5), ("f", 1.2), ("g", 3.0))]
+    head, *lines = compare_calls.report(rows)
+    assert "median 1.20" in head
+    assert "2 above 1.1, 1 of them without a reason" in head
+    assert [line.split()[0] for line in lines] == ["3.00", "1.20", "0.50"]
+    assert lines[0].endswith("?")
+    assert lines[1].endswith("the reason")

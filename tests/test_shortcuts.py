@@ -223,3 +223,78 @@ def test_several_threads(torch):
     for t in threads:
         t.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("name", ["cat", "stack"])
+@pytest.mark.parametrize("count", [1, 2, 100, 1000])
+def test_many_inputs_again_and_again(torch, name, count):
+    random = np.random.default_rng(count)
+    for _ in TWICE:
+        for dim in (0, 1, -1):
+            arrays = [random.random((2, 3)) for _ in range(count)]
+            inputs = [torch.from_numpy(a).requires_grad_() for a in arrays]
+            joined = getattr(torch, name)(inputs, dim)
+            expected = {"cat": np.concatenate, "stack": np.stack}[name](arrays, dim)
+            assert joined.detach().numpy().tolist() == expected.tolist()
+            g = random.random(expected.shape)
+            joined.backward(torch.from_numpy(g))
+            parts = np.split(g, count, dim)
+            for x, part in zip(inputs, parts, strict=True):
+                assert x.grad.tolist() == part.reshape(2, 3).tolist()
+
+
+def test_lists_that_differ_in_one_input_are_told_apart(torch):
+    """Of neighbours with one layout the key of a plan holds one: how many, and which, still counts."""
+    row, other, strided = torch.ones(1, 3), torch.full((2, 3), 2.0), torch.full((3, 1), 3.0).T
+    for _ in TWICE:
+        for place in (0, 1, 50, 98, 99):
+            for one in (other, strided):
+                rows = [row] * 100
+                rows[place] = one
+                for given in (rows, tuple(rows)):
+                    expected = np.concatenate([x.numpy() for x in rows])
+                    assert torch.cat(given).tolist() == expected.tolist()
+                    assert torch.cat(given, dim=0).tolist() == expected.tolist()
+        for n in (99, 100, 101):
+            assert torch.cat([row] * n).shape == (n, 3)
+            assert torch.stack([row] * n, dim=1).shape == (1, n, 3)
+        assert torch.cat([row] * 2 + [other] * 2 + [row]).shape == (7, 3)
+        assert torch.cat([row] * 2 + [row.double()] * 2).dtype is torch.float64
+        for n in range(60, 70):
+            mixed = [row, other] * n
+            assert torch.cat(mixed).tolist() == np.concatenate([x.numpy() for x in mixed]).tolist()
+        with pytest.raises(RuntimeError, match=r"got \[1, 3\] at entry 0 and \[2, 3\] at entry 99"):
+            torch.stack([row] * 99 + [other])
+        with pytest.raises(TypeError, match="expected Tensor as element 99 in argument 0, but got NoneType"):
+            torch.cat([row] * 99 + [None])
+
+
+@pytest.mark.torch
+def test_stacking_can_be_differentiated_twice(torch, reference):
+    values = np.random.default_rng(0).random((3, 2, 2))
+    found = []
+    for t in (torch, reference):
+        x, y = (t.tensor(values[i].tolist(), dtype=t.float64, requires_grad=True) for i in (0, 1))
+        out = (t.stack([x, y, x * y], 1) ** 3).sum()
+        (g,) = t.autograd.grad(out, x, create_graph=True)
+        (h,) = t.autograd.grad((g * g).sum(), y)
+        found.append(h.tolist())
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
+def test_arguments_by_name_are_arguments(torch):
+    """Ops called with names find the plans of calls without them, and errors stay errors."""
+    from tapegrad.ops.registry import BY_NAME
+
+    x = torch.arange(6.0).reshape(2, 3)
+    index = torch.tensor([1, 0])
+    select = BY_NAME["index_select"]
+    for _ in TWICE:
+        assert select(x, index, 0).tolist() == [[3.0, 4.0, 5.0], [0.0, 1.0, 2.0]]
+        assert select(x, index, dim=1).tolist() == [[1.0, 0.0], [4.0, 3.0]]
+        assert select(x, dim=0, index=index).tolist() == [[3.0, 4.0, 5.0], [0.0, 1.0, 2.0]]
+        for wrong in ({}, {"dim": 0, "dims": 0}, {"dimension": 0}):
+            with pytest.raises(TypeError):
+                select(x, index, **wrong)
+        with pytest.raises(TypeError):
+            select(x, index, 0, dim=0)

@@ -16,6 +16,7 @@ cdef enum:
     KEY_FLOAT = 7
     KEY_DTYPE = 8
     KEY_STR = 9
+    KEY_REPEAT = 10                     # as many items like the one before
 
 cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept
 

@@ -16,7 +16,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from tapegrad._layout cimport MAX_DIMS
-from tapegrad._tensor cimport Tensor
+from tapegrad._tensor cimport Tensor, same_layout
 
 from tapegrad.dtypes import dtype
 
@@ -55,15 +55,19 @@ cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
         return n + 2
     if PyTuple_CheckExact(o):
         w[n] = (<uint64_t>KEY_TUPLE << 60) | <uint64_t>len(<tuple>o)
+        if is_input:
+            return put_inputs(o, w, n + 1)
         n += 1
         for item in <tuple>o:
-            n = put_key(item, w, n, is_input)
+            n = put_key(item, w, n, False)
         return n
     if PyList_CheckExact(o):
         w[n] = (<uint64_t>KEY_LIST << 60) | <uint64_t>len(<list>o)
+        if is_input:
+            return put_inputs(o, w, n + 1)
         n += 1
         for item in <list>o:
-            n = put_key(item, w, n, is_input)
+            n = put_key(item, w, n, False)
             if n < 0:
                 return -1               # before a list that holds itself
         return n
@@ -87,6 +91,38 @@ cdef int put_key(object o, uint64_t* w, int n, bint is_input) noexcept:
         w[n] = (<uint64_t>KEY_DTYPE << 60) | <uint64_t><uintptr_t><PyObject*>o
         return n + 1
     return -1
+
+
+cdef int put_inputs(object items, uint64_t* w, int n) noexcept:
+    """Writes the layouts of many inputs: of neighbours with the same layout one, and how many there are."""
+    cdef Tensor last = None, t
+    cdef int64_t repeated = 0
+    cdef bint is_list = PyList_CheckExact(items)
+    cdef Py_ssize_t k, count = len(<list>items) if is_list else len(<tuple>items)
+    cdef object item
+    for k in range(count):
+        item = (<list>items)[k] if is_list else (<tuple>items)[k]
+        if isinstance(item, Tensor):
+            t = <Tensor>item
+            if last is not None and t.dt == last.dt and t.contig == last.contig and same_layout(t, last):
+                repeated += 1
+                continue
+        elif item is None:
+            t = None
+        else:
+            return -1
+        if repeated:
+            w[n] = (<uint64_t>KEY_REPEAT << 60) | <uint64_t>repeated
+            n += 1
+            repeated = 0
+        n = put_key(item, w, n, True)
+        if n < 0:
+            return -1
+        last = t
+    if repeated:
+        w[n] = (<uint64_t>KEY_REPEAT << 60) | <uint64_t>repeated
+        n += 1
+    return n
 
 
 cdef class NearPlan:

@@ -76,6 +76,8 @@ cdef class Runner:
     cdef object rule
     cdef tuple names
     cdef set optional                   # inputs that may be None
+    cdef tuple parameters               # of the rule, by name
+    cdef tuple defaults                 # of the last of them
     cdef dict plans
     cdef NearPlans near
     # The last launch of the thread whose Shortcut waits for it.
@@ -94,8 +96,9 @@ cdef class Runner:
         self.rule = op.rule
         self.names = op.inputs
         code = op.rule.__code__
-        named = code.co_varnames[:code.co_argcount]
-        self.optional = set(named[code.co_argcount - len(op.rule.__defaults__ or ()):])
+        self.parameters = code.co_varnames[:code.co_argcount]
+        self.defaults = op.rule.__defaults__ or ()
+        self.optional = set(self.parameters[code.co_argcount - len(self.defaults):])
         self.plans = {}
         self.near = NearPlans()
 
@@ -126,8 +129,24 @@ cdef class Runner:
                                 "not NoneType")
         return 0
 
+    cdef tuple in_order(self, tuple args, dict named):
+        """All arguments in the order of the rule's parameters, or None where the rule has to refuse them."""
+        cdef list found = list(args)
+        cdef Py_ssize_t k, taken = 0, n = len(self.parameters), first = n - len(self.defaults)
+        if n < len(args):
+            return None
+        for k in range(len(args), n):
+            if self.parameters[k] in named:
+                found.append(named[self.parameters[k]])
+                taken += 1
+            elif k >= first:
+                found.append(self.defaults[k - first])
+            else:
+                return None
+        return tuple(found) if taken == len(named) else None
+
     def __call__(self, *args, **named):
-        cdef tuple inputs, rest
+        cdef tuple inputs, rest, ordered
         cdef uint64_t words[129 + 2 * MAX_DIMS]
         cdef int n = 0, k
         cdef Tensor t
@@ -135,6 +154,11 @@ cdef class Runner:
         cdef bint dense = True
         cdef uint64_t near_key[KEY_WORDS]
         cdef int n_near = -1
+        if named:
+            ordered = self.in_order(args, named)
+            if ordered is not None:
+                args = ordered
+                named = {}
         if not named:
             n_near = 0
             for k in range(<int>len(args)):
@@ -155,7 +179,7 @@ cdef class Runner:
         for k in range(<int>len(inputs)):
             o = inputs[k]
             if n > 127:
-                n = -1                  # a long list of tensors is planned each time
+                n = -1                  # a long list of tensors
             if o is None and (k > 0 or self.variadic):
                 if n >= 0:
                     words[n] = <uint64_t>KEY_NONE << 60
@@ -177,8 +201,11 @@ cdef class Runner:
             if rest or named:
                 key = (key, rest, *named.items()) if named else (key, rest)
             plan = self.plans.get(key)
+        elif n_near > 0:
+            key = (<char*>near_key)[:n_near * 8]
+            plan = self.plans.get(key)
         else:
-            key = None
+            key = None                  # a long list of tensors that differ is planned each time
             plan = None
         if plan is None:
             self.check_missing(inputs)

@@ -56,6 +56,7 @@ def test_cat(shapes, dim, dtype, rng):
 @pytest.fixture
 def on_arrays(monkeypatch):
     monkeypatch.setattr(joining, "_cat", run(joining._cat))
+    monkeypatch.setattr(joining, "_stack", run(joining._stack))
     for name in (
         "take_rows",
         "put_rows",

@@ -37,7 +37,7 @@ _FIRST = ("x", "a", "self")  # of functions that take a tensor first
 # Functions that find their plan at once: see `_structured.Shortcut`.
 _SHORT = (
     *("sum", "mean", "prod", "amax", "amin", "argmax", "argmin", "any", "all", "softmax", "log_softmax"),
-    *("matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat"),
+    *("matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat", "stack"),
 )
 _OPS = {"matmul": "mm"}  # the op that a function ends in, where that has another name
 

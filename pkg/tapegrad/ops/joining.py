@@ -6,6 +6,7 @@ joining copies bytes and knows no element type. The gradient of an input is its 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,15 +20,8 @@ from .shapes import normal_dim, numel
 
 __all__ = ["cat", "stack"]
 
-# words: inputs, outer, element size, the elements in a row of each input, dim, the size of each input there
-# (-1 for one of shape (0,) that counts for nothing)
-
-
-def row_length(w):
-    total = 0
-    for i in range(w[0]):
-        total += w[3 + i]
-    return total
+# words: inputs, outer, element size, where each input begins in a row, the elements of a row, dim, the size of
+# each input there (-1 for one of shape (0,) that counts for nothing)
 
 
 def copy_bytes(target, source, count):
@@ -55,14 +49,14 @@ GRAIN = 32768  # elements of a chunk of rows
 def cat_kernel(f, lo, hi):
     w = pointer(f[FRAME_EXT], int64)
     size = w[2]
-    total = row_length(w)
+    total = w[3 + w[0]]
     if lo == -1:
         return plan_items(f, w[1] if total > 0 else 0, max(1, GRAIN // max(1, total)), 0, 1)
     inputs = pointer(f[FRAME_IN], int64)
     for row in range(lo, hi):
         place = f[FRAME_OUT] + row * total * size
         for i in range(w[0]):
-            count = w[3 + i] * size
+            count = (w[4 + i] - w[3 + i]) * size
             copy_bytes(place, inputs[i] + row * count, count)
             place += count
     return 0
@@ -72,13 +66,11 @@ def cat_dx_kernel(f, lo, hi):
     """The gradient of input FRAME_IN."""
     w = pointer(f[FRAME_EXT], int64)
     which = f[FRAME_IN]
-    width = w[3 + which]
+    left = w[3 + which]
+    width = w[4 + which] - left
     if lo == -1:
         return plan_items(f, w[1] if width > 0 else 0, max(1, GRAIN // max(1, width)), 0, 1)
-    total = row_length(w)
-    left = 0
-    for i in range(which):
-        left += w[3 + i]
+    total = w[3 + w[0]]
     g = pointer(f[FRAME_OUT], T)
     gx = pointer(f[FRAME_GX], T)
     acc = f[FRAME_ACC]
@@ -124,15 +116,19 @@ def cat_rule(xs: Sequence[Any], dim: int = 0) -> Plan:
         shape[dim] += x.shape[dim]
         widths.append(x.shape[dim] * inner)
         sizes.append(x.shape[dim])
-    words = (len(xs), numel(first.shape[:dim]), first.dtype.itemsize, *widths, dim, *sizes)
-    return Plan(shape, first.dtype, words=words)
+    return Plan(shape, first.dtype, words=_words(first, dim, widths, sizes))
+
+
+def _words(first: Any, dim: int, widths: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    starts = itertools.accumulate(widths, initial=0)
+    return (len(widths), numel(first.shape[:dim]), first.dtype.itemsize, *starts, dim, *sizes)
 
 
 def _cat_dx(c: Any, g: Any, which: int) -> Any:
     """Input `which`'s part of g."""
     count = c.words[0]
-    dim = c.words[3 + count]
-    sizes = c.words[4 + count : 4 + 2 * count]
+    dim = c.words[4 + count]
+    sizes = c.words[5 + count : 5 + 2 * count]
     if sizes[which] < 0:
         return g.new_zeros((0,))
     start = 0
@@ -163,6 +159,46 @@ _cat = structured(
 )
 
 
+def stack_rule(xs: Sequence[Any], dim: int = 0) -> Plan:
+    _check_tensors("stack", xs)
+    if len(xs) == 0:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    first = xs[0]
+    shape = tuple(first.shape)
+    for i, x in enumerate(xs):
+        if tuple(x.shape) != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(x.shape)} at entry {i}"
+            )
+    dim = normal_dim(dim, len(shape) + 1)
+    width = numel(shape[dim:])
+    words = _words(first, dim, [width] * len(xs), [1] * len(xs))
+    return Plan((*shape[:dim], len(xs), *shape[dim:]), first.dtype, words=words)
+
+
+_stack = structured(
+    "stack",
+    inputs=("xs",),
+    variadic=True,
+    rule=stack_rule,
+    forward=cat_kernel,
+    backward={"xs": (cat_dx_kernel, ())},
+    derivative={"xs": lambda c, g, which: g.select(c.words[4 + c.words[0]], which)},
+    dtypes=DTYPES,
+    contiguous=True,
+    doc="Tensors of one dtype and one shape joined along a new dimension.",
+    samples=[
+        ((2, 3), (2, 3), {"dim": 0}),
+        ((2, 3), (2, 3), (2, 3), {"dim": 1}),
+        ((2, 3), (2, 3), {"dim": -1}),
+        ((), (), (), {"dim": 0}),
+        ((0, 2), (0, 2), {"dim": 1}),
+        ((300, 70), (300, 70), {"dim": 1}),
+    ],
+)
+
+
 def _check_tensors(name: str, tensors: Any) -> None:
     if not isinstance(tensors, tuple | list):
         kind = type(tensors).__name__
@@ -180,7 +216,7 @@ def cat(tensors: Sequence[Any], dim: int = 0) -> Any:
     tensor([0., 0., 1.])
     """
     _check_tensors("cat", tensors)
-    return _cat(tuple(tensors), dim=dim)
+    return _cat(tensors, dim=dim)
 
 
 def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
@@ -190,15 +226,4 @@ def stack(tensors: Sequence[Any], dim: int = 0) -> Any:
     >>> torch.stack([torch.zeros(2), torch.ones(2)]).shape
     torch.Size([2, 2])
     """
-    _check_tensors("stack", tensors)
-    if len(tensors) == 0:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    shape = tuple(tensors[0].shape)
-    for i, x in enumerate(tensors):
-        if tuple(x.shape) != shape:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
-                f"{list(x.shape)} at entry {i}"
-            )
-    dim = normal_dim(dim, len(shape) + 1)
-    return cat([x.unsqueeze(dim) for x in tensors], dim)
+    return _stack(tensors, dim=dim)
