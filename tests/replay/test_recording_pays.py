@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import types
 import warnings
 from itertools import pairwise
 
 import pytest
 import tapegrad as torch
+from _twins import Twins
 from tapegrad.replay import _call
 from tapegrad.replay.compiled import CompiledFunction
 from tapegrad.replay.patience import MOST_FRUITLESS, Patience
@@ -176,3 +178,54 @@ def test_the_default_is_measured():
     env = {k: v for k, v in os.environ.items() if k != "TAPEGRAD_RECORD_AFTER"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "12", "2", "10"]
+
+
+def trainer():
+    torch.manual_seed(0)
+    w = types.SimpleNamespace(model=torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)))
+    w.optimizer = torch.optim.Adam(w.model.parameters(), lr=0.01)
+
+    def step(x, y):
+        w.optimizer.zero_grad()
+        try:
+            loss = (w.model(x) - y).square().mean()
+            loss.backward()
+        except IndexError:
+            return None
+        w.optimizer.step()
+        return loss
+
+    w.step = step
+    return w
+
+
+def test_programs_get_their_passes_when_they_have_earned_them():
+    t = Twins(trainer)
+    f = t.functions[1]
+    f._patience = Patience(None)
+    f._patience._spent = -(10**12)
+    seen = []
+    for k in range(400):
+        x = torch.randn(5, 4)
+        if k % 50 == 0:
+            t.both(lambda w, k=k: w.optimizer.param_groups[0].__setitem__("lr", 0.01 / (1 + k)))
+        t.call(x, x.sum(1, keepdim=True))
+        seen += [len(e.program.steps) for s in f._signatures.values() for e in s.entries]
+    assert f.counters.replayed > 380, f.counters
+    assert seen[0] > seen[-1]
+    assert len(set(seen)) == 2
+    assert 128 <= seen.index(seen[-1]) <= 140
+    (entry,) = next(iter(f._signatures.values())).entries
+    assert not entry.waits
+    assert f.memory(x, x.sum(1, keepdim=True)).peak > 0
+
+
+def test_forms_in_turn_get_their_passes_too():
+    f = torch.compile(lambda x: (x * 2 + 1).exp().sum())
+    f._patience = Patience(None)
+    f._patience._spent = -(10**12)
+    x = [torch.ones(3), torch.ones(4)]
+    for k in range(600):
+        assert torch.equal(f(x[k % 2]), f.fn(x[k % 2]))
+    assert [e.waits for s in f._signatures.values() for e in s.entries] == [False, False]
+    assert f.counters.replayed > 590, f.counters

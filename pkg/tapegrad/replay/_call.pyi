@@ -16,6 +16,7 @@ def without_unused(
 class Caller:
     fn: Callable[..., Any]
     replayed_fast: int
+    until_due: int
     unseen: int
     plain_fast: int
     typical: int

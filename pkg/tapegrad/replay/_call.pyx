@@ -102,6 +102,7 @@ cdef class Caller:
     """What `compile` returns, to be completed by `slow(args, kwargs)` and `rerun(args, kwargs)`."""
     cdef public object fn
     cdef public int64_t replayed_fast
+    cdef public int64_t until_due       # replays until the next call goes the slow way, once
     cdef public int64_t unseen          # calls to come that run as they are, without a look
     cdef public int64_t plain_fast      # such calls so far
     cdef public int64_t typical         # ns that the function takes, or 0
@@ -160,6 +161,9 @@ cdef class Caller:
                     done, result = machine.run(tensors)
                     if done:
                         self.replayed_fast += 1
+                        self.until_due -= 1
+                        if self.until_due == 0:
+                            self.forget_fast()
                         return result
                     if done is None:
                         return self.rerun(args, kwargs)

@@ -25,7 +25,7 @@ from .held import Held
 from .inspecting import Table, table_of
 from .libraries import note_own
 from .locks import give_lock
-from .passes import run_passes
+from .passes import run_needed, run_passes
 from .patience import MOST_WITHOUT_WARNING, NOT_YET, Patience
 from .planning import MemoryPlan, plan_memory, share_of_peak
 from .program import Program
@@ -37,6 +37,8 @@ from .tracing import frames_of_library, name_of, names_of, watched, where
 
 __all__ = ["CompiledFunction"]
 
+EARNED = 128  # runs of a program until it is worth the passes
+LARGE = 500_000  # ns that a step takes which is worth them at once
 MOST_PROGRAMS = 16  # kept per signature
 MOST_SIGNATURES = 4096
 MOST_FAILURES = 4  # recordings one after the other that led to no program
@@ -74,6 +76,7 @@ class CompiledFunction(Caller):
         self._patience = Patience(record_after, *[MOST_WITHOUT_WARNING] * fullgraph)
         self._last_unfit: Unfit | None = None
         self._newest: Any = None  # the form of the last call that was to be recorded
+        self._earning: Entry | None = None  # the program that the fast way runs, if it waits for passes
         self._why = self._resting_for = self._given_up_for = NOT_YET  # for the last eager call, and for others
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -90,6 +93,7 @@ class CompiledFunction(Caller):
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
         self.forget_fast()
+        self._count_runs()
         unpaid = self._until_paid()
         if unpaid and not self._signatures:
             self.unseen = unpaid - 1  # and this one
@@ -121,6 +125,8 @@ class CompiledFunction(Caller):
         fast = Form(args, kwargs, unused_by(self.fn)) if can_be_fast else None
         entry: Any
         for entry in signature.entries:
+            if entry.runs >= EARNED:
+                entry = self._improved(signature, entry)
             if (changed := entry.guards.difference()) is not None:
                 reason = f"{changed} changed"
                 continue
@@ -134,6 +140,7 @@ class CompiledFunction(Caller):
             if done:
                 self._counters.replayed += 1
                 signature.prefer(entry, self._lock)
+                entry.runs += entry.waits
                 self._remember(entry, fast)
                 return result
             if done is None:
@@ -207,6 +214,21 @@ class CompiledFunction(Caller):
         if fast is not None:
             contents = entry.guards.same_contents if entry.guards.by_value() else None
             self.remember_fast(fast, entry.machines[0][0], entry.guards.snapshot, contents)
+            if entry.waits:
+                self.until_due, self._earning = EARNED - entry.runs, entry
+
+    def _count_runs(self) -> None:
+        """Notes how often the program has run that the fast way ran."""
+        entry, self._earning = self._earning, None
+        if entry is not None:
+            entry.runs = EARNED - max(self.until_due, 0)
+
+    def _improved(self, signature: Signature, entry: Entry) -> Entry:
+        """The same program after all passes, in its place."""
+        made = Entry(run_passes(entry.before), entry.before, entry.guards, self._rooms)
+        with self._lock:
+            signature.entries = tuple(made if e is entry else e for e in signature.entries)
+        return made
 
     @property
     def counters(self) -> Counters:
@@ -318,6 +340,7 @@ class CompiledFunction(Caller):
             self.forget_fast()
             for entry in signature.entries:
                 if entry.guards.difference() is None:
+                    entry = self._improved(signature, entry) if entry.waits else entry
                     entry.write_cells()  # what has changed is looked at once
                     return entry, tuple(tensors)
         raise RuntimeError(f"{name_of(self.fn)} has no program for these arguments; call it until it is replayed")
@@ -467,5 +490,6 @@ class CompiledFunction(Caller):
         self._patience.made(first=not signature.entries)
         self._given_up.pop(signature.kinds, None)
         limit = None if self.limit is None else share_of_peak(program, self.limit)
-        made = Entry(run_passes(program, limit), program, guards, self._rooms)
+        waits = self._patience.record_after is None and limit is None and self.typical < LARGE
+        made = Entry(run_needed(program) if waits else run_passes(program, limit), program, guards, self._rooms, waits)
         signature.entries = (made, *signature.entries)[:MOST_PROGRAMS]

@@ -46,9 +46,14 @@ class Counters:
 
 
 class Entry:
-    """A program ready to run, with its guards; one machine per thread that is in it at a time."""
+    """A program ready to run, with its guards; one machine per thread that is in it at a time.
 
-    def __init__(self, program: Program, before: Program, guards: Guards, rooms: Rooms) -> None:
+    `before` is what was recorded. Where the program `waits` for the passes that it is to earn, `runs` counts up.
+    """
+
+    def __init__(self, program: Program, before: Program, guards: Guards, rooms: Rooms, waits: bool = False) -> None:
+        self.waits = waits
+        self.runs = 0
         self.program = program
         self.before = before
         self.guards = guards

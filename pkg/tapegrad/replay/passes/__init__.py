@@ -14,7 +14,7 @@ from .pack_weights import pack_weights
 from .recompute import recompute
 from .update_early import split_where_it_saves
 
-__all__ = ["PASSES", "run_passes"]
+__all__ = ["PASSES", "run_needed", "run_passes"]
 
 # Buffers are merged last: their lifetimes end earlier by then.
 PASSES: tuple[Callable[[Program], Program], ...] = (
@@ -26,6 +26,11 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     write_in_place,
     keep_for_handlers,
 )
+
+
+def run_needed(program: Program) -> Program:
+    """The program after the pass without which it may not run; the others make it faster, which it is to earn."""
+    return keep_for_handlers(program)
 
 
 def run_passes(program: Program, limit: int | None = None) -> Program:
