@@ -133,7 +133,7 @@ def warm(real: dtype = float32, jobs: int | None = None) -> int:
         for future in tqdm(as_completed(futures), "compiling", len(work), unit=" kernels", disable=quiet):
             compiled += future.result()
     except KeyboardInterrupt:
-        print("stopped; what has been compiled is kept", file=sys.stderr)
+        print("stopping when the kernels at hand are done; what has been compiled is kept", file=sys.stderr)
         return 130
     finally:
         pool.shutdown(cancel_futures=True)
