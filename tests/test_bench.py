@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCH = Path(__file__).resolve().parents[1] / "asv_bench"
@@ -210,3 +211,25 @@ def test_slow_calls_come_first_with_their_reasons(bench, monkeypatch):
     assert [line.split()[0] for line in lines] == ["3.00", "1.20", "0.50"]
     assert lines[0].endswith("?")
     assert lines[1].endswith("the reason")
+
+
+def test_patterns_find_what_differs(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    patterns = importlib.import_module("compile_patterns")
+    a = patterns.flat((1.5, None, {"x": [2, "s"]}))
+    assert a == [1.5, None, 2, "s"]
+    assert patterns.same_bits(a, list(a))
+    assert not patterns.same_bits([0.0], [0])
+    assert not patterns.same_bits([np.float32(1).reshape(1)], [np.float64(1).reshape(1)])
+    assert not patterns.same_bits([np.zeros(2)], [-np.zeros(2)])
+    assert patterns.largest_difference([np.ones(2)], [np.ones(2) * 1.5]) == pytest.approx(1 / 3)
+    assert patterns.largest_difference([None], [1.0]) == float("inf")
+
+
+def test_patterns_agree(monkeypatch):
+    """A few loops of each kind, plain against compiled; `compile_patterns.py --quick` does it with all."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    patterns = importlib.import_module("compile_patterns")
+    assert len(patterns.LOOPS) >= 60
+    for name in list(patterns.LOOPS)[::7]:
+        assert patterns.check_bits(name, 8), name
