@@ -250,7 +250,10 @@ def test_spelled_functions_are_functions_to_others(torch):
     assert torch.sum.__name__ == "sum"
     assert next(iter(inspect.signature(torch.sum).parameters)) == "input"
     assert callable(torch.exp)
-    assert pickle.loads(pickle.dumps(tapegrad.exp)) is tapegrad.exp
+    for function in (tapegrad.exp, tapegrad.sum, tapegrad.max, tapegrad.matmul, tapegrad.concat, tapegrad.zeros):
+        assert pickle.loads(pickle.dumps(function)) is function
+    assert torch.exp.__call__(torch.zeros(1)).tolist() == [1.0]
+    assert torch.sum.__call__(torch.ones(2, 2), axis=1).tolist() == [2.0, 2.0]
     assert copy.deepcopy(tapegrad.sum) is tapegrad.sum
     x = torch.ones(2, 3)
     method = x.sum

@@ -84,6 +84,9 @@ cdef class Spelled:
         """True where a call makes no Python frame."""
         return self.target is not None or self.op >= 0
 
+    def __call__(self, *args, **named):     # for who asks for it by name; calls come by the vectorcall
+        return PyVectorcall_Call(self, args, named)
+
     def __get__(self, instance, kind):
         return self if instance is None else PyMethod_New(self, instance)
 
