@@ -128,7 +128,6 @@ cdef class Spelled:
         return self.function(*values, **own)
 
 
-
 # What the functions below return as C sees it: NULL with an exception set. Looking at that is cheaper than `try`.
 ctypedef PyObject* (*raw_t)(void* self, PyObject* const* args, size_t n, PyObject* named) noexcept
 
