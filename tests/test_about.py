@@ -21,6 +21,13 @@ isinstance(torch.strided, torch.layout)
 torch.cuda.get_rng_state_all()
 torch.distributed.is_initialized()
 torch.ones(2).is_pinned()
+torch.round(torch.tensor([1.234, -5.678, 1234.5]), decimals=2)
+torch.round(torch.tensor([1.234, -5.678, 1234.5]), decimals=-2)
+torch.tensor([1.25, 2.5], dtype=torch.float64).round(decimals=1)
+torch.tensor([1.26, 2.5]).round_(decimals=1)
+torch.tensor([1.26, 2.5]).round_()
+torch.tensor([12]).round(decimals=-1)
+torch.ones(2).round(1)
 torch.ones(2).get_device()
 torch.ones(2, dtype=torch.float64).nbytes
 torch.ones(2, dtype=torch.uint8).itemsize

@@ -84,6 +84,9 @@ cdef class Spelled:
         """True where a call makes no Python frame."""
         return self.target is not None or self.op >= 0
 
+    def __call__(self, *args, **named):     # for who asks for it by name; calls come by the vectorcall
+        return PyVectorcall_Call(self, args, named)
+
     def __get__(self, instance, kind):
         return self if instance is None else PyMethod_New(self, instance)
 
@@ -123,7 +126,6 @@ cdef class Spelled:
             else:
                 own[name] = <object>args[given + k]
         return self.function(*values, **own)
-
 
 
 # What the functions below return as C sees it: NULL with an exception set. Looking at that is cheaper than `try`.

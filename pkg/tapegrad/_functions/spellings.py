@@ -71,7 +71,10 @@ def spelled(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     defaults = getattr(function, "__defaults__", None) or ()
     made = Spelled(function, own, defaults, others, shown, short, op, tensors_only, star, _check)
-    return functools.update_wrapper(made, function)
+    functools.update_wrapper(made, function)
+    if FUNCTIONS.get(function.__name__) is function:
+        made.__module__ = "tapegrad"  # where it is found by its name, to be pickled
+    return made
 
 
 def _star(name: str, code: Any) -> str | None:

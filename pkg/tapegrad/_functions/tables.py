@@ -13,7 +13,7 @@ from ..native import symbols
 from ..ops import indexing, joining, loss, product, reduction
 from ..ops import softmax as softmax_ops
 from ..ops.registry import BY_NAME, Op
-from . import about, arithmetic, beside_numpy, conversion, duplicates, reductions, selection, shapes
+from . import about, arithmetic, beside_numpy, conversion, duplicates, reductions, rounding, selection, shapes
 from .base import FUNCTIONS, METHODS, make_functions, named, tensor_argument
 from .spellings import spell
 
@@ -21,9 +21,10 @@ from .spellings import spell
 _BOTH = {
     about: ("is_complex", "is_nonzero", "is_same_size"),
     arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),
-        *("floor", "ceil", "round", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
+        *("floor", "ceil", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
     ),
     conversion: ("clone",),
+    rounding: ("round",),
     reductions: ("max", "min", "var", "std", "norm"),
     selection: (
         *("where", "masked_fill", "logical_and", "logical_or", "logical_xor", "logical_not"),
@@ -48,6 +49,7 @@ _METHODS_ONLY = {
         *("add_", "sub_", "div_", "floor_divide_", "remainder_", "pow_", "clamp_"),
         *("lerp_", "addcmul_", "addcdiv_"),
     ),
+    rounding: ("round_",),
     conversion: ("to", "contiguous", "fill_", "zero_"),
     selection: ("masked_fill_",),
     shapes: ("view_as", "expand_as", "reshape_as", "repeat"),

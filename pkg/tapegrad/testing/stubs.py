@@ -48,7 +48,7 @@ def _annotation(text: Any) -> str:
 
 def _parameters(function: Callable[..., Any], method: bool) -> str:
     """The parameter list; functions of the ops floor, which knows no Tensor, take tensors first."""
-    from_ops = (function.__module__ or "").startswith("tapegrad.ops")
+    from_ops = (inspect.unwrap(function).__module__ or "").startswith("tapegrad.ops")
     parts: list[str] = []
     kinds = inspect.Parameter
     starred = False
