@@ -23,6 +23,7 @@ modules = {
         "tapegrad._mode_scope",
         "tapegrad._views",
         "tapegrad._arrays",
+        "tapegrad._numbers",
         "tapegrad._duplicates",
         "tapegrad._pointwise",
         "tapegrad._near_plans",

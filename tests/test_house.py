@@ -30,7 +30,7 @@ FLOORS: list[tuple[str, set[str]]] = [
     (
         "tensor",
         {"_elements", "_tensor", "_arrays", "_duplicates", "_pointwise", "_near_plans", "_spelling", "_structured"}
-        | {"_mode_scope", "_modes", "_views"},
+        | {"_numbers", "_mode_scope", "_modes", "_views"},
     ),
     ("autograd", {"autograd"}),
     (

@@ -1,5 +1,6 @@
 """NumPy arrays and tensors over the same memory, in both directions."""
 
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uintptr_t
 
@@ -17,6 +18,8 @@ from tapegrad import dtypes as _dtypes
 
 cdef tuple type_strings = tuple(t.numpy.str for t in _dtypes.DTYPES)
 
+cdef dict known_dtypes = {t.numpy: t for t in _dtypes.DTYPES}
+cdef object ndarray = np.ndarray
 cdef bint warned = False
 
 
@@ -48,24 +51,40 @@ def from_numpy(array):
     """
     cdef int64_t shape[MAX_DIMS]
     cdef int64_t strides[MAX_DIMS]
-    cdef int d
+    cdef int d, ndim
+    cdef int64_t count = 1, size, step, extent
+    cdef bint read_only
+    cdef char* address
+    cdef Py_buffer view
     cdef Storage* st
     if _capture.listening():
         _capture.note_refusal("a NumPy array becomes a tensor that shares its memory")
     cdef Tensor t
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    dt = _dtypes.from_numpy_dtype(array.dtype)
+    numpy_dtype = array.dtype
+    dt = known_dtypes.get(numpy_dtype)
+    if dt is None:
+        dt = _dtypes.from_numpy_dtype(numpy_dtype)
+        if not numpy_dtype.isnative:
+            raise ValueError(
+                "given numpy array has byte order different from the native byte order. "
+                "Conversion between byte orders is currently not supported.")
     if array.ndim > MAX_DIMS:
         raise RuntimeError(f"tapegrad tensors have at most {MAX_DIMS} dimensions, got {array.ndim}")
-    if not array.dtype.isnative:
-        raise ValueError(
-            "given numpy array has byte order different from the native byte order. "
-            "Conversion between byte orders is currently not supported.")
     size = dt.itemsize
-    extent = size if array.size else 0  # from the first element to the end of the last: with gaps, or one for many
-    for d in range(array.ndim):
-        step = array.strides[d]
+    steps = array.strides               # a buffer has others in dimensions of size 1
+    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    address = <char*>view.buf
+    read_only = view.readonly
+    ndim = view.ndim
+    for d in range(ndim):
+        shape[d] = view.shape[d]
+        count *= shape[d]
+    PyBuffer_Release(&view)
+    extent = size if count > 0 else 0   # from the first element to the end of the last: with gaps, or one for many
+    for d in range(ndim):
+        step = (<tuple>steps)[d]
         if step < 0:
             raise ValueError(
                 "At least one stride in the given numpy array is negative, and tensors with negative "
@@ -74,14 +93,12 @@ def from_numpy(array):
         if step % size:
             raise ValueError("given numpy array strides not a multiple of the element byte size. "
                              "Copy the numpy array to reallocate the memory.")
-        shape[d] = array.shape[d]
         strides[d] = step // size
-        extent += (array.shape[d] - 1) * step if array.size else 0
-    address, read_only = array.__array_interface__["data"]
+        extent += (shape[d] - 1) * step if count > 0 else 0
     if read_only:
         warn_of_read_only()
-    st = storage_wrap(<char*><uintptr_t>address, extent, <PyObject*>array)
-    t = tensor_over(st, <char*><uintptr_t>address, dt.index, array.ndim, shape, strides)
+    st = storage_wrap(address, extent, <PyObject*>array)
+    t = tensor_over(st, address, dt.index, ndim, shape, strides)
     storage_release(st)
     return t
 

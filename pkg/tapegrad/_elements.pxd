@@ -20,6 +20,7 @@ cdef int[MAX_DTYPES][MAX_DTYPES] promotion      # the common dtype of two
 
 cdef object type_name(int dt)
 cdef int classify_foreign(object o) except -2
+cdef object list_at(char* p, int dt, int ndim, const int64_t* shape, const int64_t* strides)
 cdef int store_scalar(object value, int dt, bint wraps, char* out) except -1
 
 cdef inline int classify(object o) except -2:

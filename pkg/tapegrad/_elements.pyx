@@ -40,6 +40,19 @@ cdef int classify_foreign(object o) except -2:
     return -1
 
 
+cdef object list_at(char* p, int dt, int ndim, const int64_t* shape, const int64_t* strides):
+    """Elements with these strides as nested lists of Python numbers."""
+    cdef int64_t k, step
+    cdef list found
+    if ndim == 0:
+        return scalar_at(p, dt)
+    found = []
+    step = strides[0] * itemsizes[dt]
+    for k in range(shape[0]):
+        found.append(list_at(p + k * step, dt, ndim - 1, shape + 1, strides + 1))
+    return found
+
+
 cdef object does_not_fit(int dt):
     name = ("float", "double", "int64_t", "int", "uint8_t", "bool")[dt]
     raise RuntimeError(f"value cannot be converted to type {name} without overflow")

@@ -36,6 +36,11 @@ def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
         raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
+    for n in size:
+        if type(n) is not int:
+            break
+    else:
+        return size
     for i, n in enumerate(size):
         if type(n) is not int and (isinstance(n, (bool, float, str)) or not hasattr(n, "__index__")):
             raise TypeError(
@@ -44,7 +49,16 @@ def _sizes(name: str, size: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(n.__index__() for n in size)
 
 
+def _index(name: str, dtype: dtype | None, like: Tensor | None = None) -> int:
+    """The number of a dtype argument; of `like`'s type, or the default one, where there is none."""
+    if dtype is not None:
+        return check_dtype(name, dtype).index
+    return _tensor.get_default_dt() if like is None else like._dt
+
+
 def _finish(t: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad is False:
+        return _tensor.fresh(t)
     if not isinstance(requires_grad, bool):
         raise TypeError(f"argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
     _tensor.fresh(t)
@@ -68,7 +82,7 @@ def empty(
     torch.Size([2, 3])
     """
     require_cpu(device)
-    return _finish(_tensor.empty(_sizes("empty", size), check_dtype("empty", dtype).index), requires_grad)
+    return _finish(_tensor.empty(_sizes("empty", size), _index("empty", dtype)), requires_grad)
 
 
 @sized
@@ -82,7 +96,7 @@ def zeros(
     tensor([0., 0.])
     """
     require_cpu(device)
-    return _finish(_tensor.zeros(_sizes("zeros", size), check_dtype("zeros", dtype).index), requires_grad)
+    return _finish(_tensor.zeros(_sizes("zeros", size), _index("zeros", dtype)), requires_grad)
 
 
 @sized
@@ -96,7 +110,7 @@ def ones(
     tensor([1, 1])
     """
     require_cpu(device)
-    t = _tensor.empty(_sizes("ones", size), check_dtype("ones", dtype).index)
+    t = _tensor.empty(_sizes("ones", size), _index("ones", dtype))
     return _finish(_tensor.copy_(t, 1), requires_grad)
 
 
@@ -144,8 +158,9 @@ def empty_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Uninitialised, in the shape and dtype of another tensor."""
-    _like("empty_like", input)
-    return empty(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    shape, dt = _like("empty_like", input).shape, _index("empty_like", dtype, input)
+    require_cpu(device)
+    return _finish(_tensor.empty(shape, dt), requires_grad)
 
 
 def zeros_like(
@@ -157,8 +172,9 @@ def zeros_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Zeros in the shape and dtype of another tensor."""
-    _like("zeros_like", input)
-    return zeros(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    shape, dt = _like("zeros_like", input).shape, _index("zeros_like", dtype, input)
+    require_cpu(device)
+    return _finish(_tensor.zeros(shape, dt), requires_grad)
 
 
 def ones_like(
@@ -170,8 +186,9 @@ def ones_like(
     memory_format: Any = None,
 ) -> Tensor:
     """Ones in the shape and dtype of another tensor."""
-    _like("ones_like", input)
-    return ones(input.shape, dtype=dtype or input.dtype, device=device, requires_grad=requires_grad)
+    shape, dt = _like("ones_like", input).shape, _index("ones_like", dtype, input)
+    require_cpu(device)
+    return _finish(_tensor.copy_(_tensor.empty(shape, dt), 1), requires_grad)
 
 
 def full_like(
@@ -208,13 +225,16 @@ def arange(
             values[i] = a
         if "end" in named:
             values[1] = named["end"]
-    start, end, step = (v.item() if isinstance(v, Tensor) else v for v in values)
-    for v in (start, end, step):
-        if not isinstance(v, (int, float, np.integer, np.floating)):
-            raise TypeError(f"arange(): arguments must be Number, not {type(v).__name__}")
-    integers = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
+    start, end, step = values
+    integers = type(start) is int and type(end) is int and type(step) is int
+    if not integers:
+        start, end, step = (v.item() if isinstance(v, Tensor) else v for v in values)
+        for v in (start, end, step):
+            if not isinstance(v, (int, float, np.integer, np.floating)):
+                raise TypeError(f"arange(): arguments must be Number, not {type(v).__name__}")
+        integers = all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     d = check_dtype("arange", dtype, int64 if integers else get_default_dtype())
-    made: Tensor = factory.arange_op(d)(start=start, end=end, step=step, dtype=d)
+    made: Tensor = factory.arange_op(d)(start, end, step, d)
     return _finish(made, requires_grad)
 
 

@@ -11,6 +11,7 @@ from . import _tensor
 from ._arrays import fill_from, from_numpy
 from ._default_dtype import check_dtype, get_default_dtype
 from ._device import require_cpu
+from ._numbers import from_numbers
 from ._tensor import Tensor
 from .dtypes import bool_, dtype, float64, from_numpy_dtype, int64, promote_types
 
@@ -111,6 +112,11 @@ def tensor(
             [3, 4]])
     """
     require_cpu(device)
+    kind = type(data)
+    if kind is list or kind is tuple or kind is float or kind is int or kind is bool:
+        made = from_numbers(data, -1 if dtype is None else check_dtype("tensor", dtype).index)
+        if made is not None:
+            return made.requires_grad_(True) if requires_grad else made
     if isinstance(data, Tensor):
         if dtype is None:
             dtype = data.dtype

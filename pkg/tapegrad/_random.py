@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,20 +52,33 @@ def _check_generator(generator: Any) -> Generator:
 
 def _fill(out: Tensor, draw: Draw, generator: Any, inputs: tuple[Tensor, ...] = ()) -> Tensor:
     """Makes the draw into existing contiguous memory, in one serial call under the generator's lock."""
-    g = _check_generator(generator)
+    g = default_generator if generator is None else _check_generator(generator)
     if out.numel() == 0:
         return out
-    words = b"".join(w.to_bytes(8, "little", signed=True) for w in draw.words)
+    op, dt, parameters = BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, draw.packed
     with g.lock:
         _capture.note_generator(g)
-        _structured.run_kernel(
-            BY_NAME["draw_" + draw.kernel].id, draw.kernel_dtype.index, out, inputs, (), words, g.address, True
-        )
+        _structured.run_kernel(op, dt, out, inputs, (), parameters, g.address, True)
     return out
 
 
+@functools.lru_cache(maxsize=256)
+def _standard(plan: Callable[..., Draw], shape: tuple[int, ...], d: dtype) -> Draw:
+    return plan(shape, dtype=d)
+
+
+def _standard_draw(name: str, plan: Callable[..., Draw], size: tuple[Any, ...], d: dtype | None) -> Draw:
+    """The draw of `rand` and `randn`; of a shape that was met before it is not planned again."""
+    t = check_dtype(name, d)
+    shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], tuple) else size
+    for n in shape:
+        if type(n) is not int:
+            return plan(*size, dtype=t)
+    return _standard(plan, shape, t) if size else plan(dtype=t)  # of nothing it raises
+
+
 def _new(draw: Draw, generator: Any, requires_grad: bool = False, inputs: tuple[Tensor, ...] = ()) -> Tensor:
-    if not isinstance(requires_grad, bool):
+    if requires_grad is not False and not isinstance(requires_grad, bool):
         raise TypeError(f"argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
     if requires_grad and not draw.dtype.is_floating_point:  # before the generator moves
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
@@ -109,7 +123,7 @@ def rand(
     tensor([0.4963, 0.7682, 0.0885])
     """
     require_cpu(device)
-    return _new(draws.plan_rand(*size, dtype=check_dtype("rand", dtype)), generator, requires_grad)
+    return _new(_standard_draw("rand", draws.plan_rand, size, dtype), generator, requires_grad)
 
 
 @sized
@@ -128,7 +142,7 @@ def randn(
     tensor([ 1.5410, -0.2934, -2.1788])
     """
     require_cpu(device)
-    return _new(draws.plan_randn(*size, dtype=check_dtype("randn", dtype)), generator, requires_grad)
+    return _new(_standard_draw("randn", draws.plan_randn, size, dtype), generator, requires_grad)
 
 
 def randint(

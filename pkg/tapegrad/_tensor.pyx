@@ -8,11 +8,12 @@ methods, functions, printing) is attached by the floors above through `install` 
 
 import cython
 from cpython.ref cimport PyObject, Py_INCREF, Py_XDECREF
+from cpython.tuple cimport PyTuple_SET_ITEM
 from cpython.type cimport PyType_Modified
 from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
-from tapegrad._elements cimport category, classify, itemsizes, scalar_at, store_scalar, type_name
+from tapegrad._elements cimport category, classify, itemsizes, list_at, scalar_at, store_scalar, type_name
 from tapegrad._layout cimport *
 from tapegrad.tape cimport _capture
 from tapegrad.tape._storage cimport Storage, storage_new, storage_release, storage_retain, storage_share
@@ -40,6 +41,14 @@ cdef extern from *:
     """
     int tg_grad_off
     int tg_inference
+
+cdef extern from *:
+    """
+    static PyObject *tg_size_new(PyObject *type, Py_ssize_t n) {
+        return ((PyTypeObject *)type)->tp_alloc((PyTypeObject *)type, n);
+    }
+    """
+    object size_new "tg_size_new"(object kind, Py_ssize_t n)
 
 cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object o, object name, object value) except -1
@@ -194,6 +203,18 @@ cdef Tensor tensor_over(Storage* st, char* data, int dt, int ndim, const int64_t
     if _capture.listening():
         _capture.note_view(t)
     return t
+
+
+cdef object size_of(Tensor t):
+    """The shape as a Size: a tuple made in place, without a list to make it from."""
+    cdef object size = size_new(Size, t.ndim_)
+    cdef object n
+    cdef int d
+    for d in range(t.ndim_):
+        n = t.shape_[d]
+        Py_INCREF(n)
+        PyTuple_SET_ITEM(size, d, n)
+    return size
 
 
 cdef int read_shape(object shape, int64_t* out) except -1:
@@ -613,7 +634,7 @@ cdef class Tensor:
     @property
     def shape(self):
         """The sizes, as a `torch.Size`."""
-        return tuple.__new__(Size, [self.shape_[d] for d in range(self.ndim_)])
+        return size_of(self)
 
     def size(self, dim=None):
         """The sizes, or the size of one dimension; IndexError if there is no such dimension."""
@@ -897,7 +918,9 @@ cdef class Tensor:
         """The elements as nested lists of Python numbers."""
         if self.ndim_ == 0:
             return self.item()
-        return array_of(self).tolist()
+        if _capture.listening():
+            _capture.note_refusal("values of a tensor are read by Python or NumPy")
+        return list_at(self.data_, self.dt, self.ndim_, self.shape_, self.strides_)
 
     def __float__(self):
         return float(single(self))

@@ -75,6 +75,9 @@ RANDOM_ERRORS: dict[str, dict[int, Callable[[int, int], Exception]]] = {
 }
 
 
+_LARGEST = {t: float(np.finfo(t.numpy).max) for t in DIGITS}
+
+
 def plan_uniform_(shape: Sequence[int], dtype: dtype, low: float = 0.0, high: float = 1.0) -> Draw:
     """`tensor.uniform_(low, high)`.
 
@@ -88,7 +91,7 @@ def plan_uniform_(shape: Sequence[int], dtype: dtype, low: float = 0.0, high: fl
     if dtype not in DIGITS:
         raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{CLASS_NAMES[dtype]}'")
     low, high = float(low), float(high)
-    limit = float(np.finfo(dtype.numpy).max)
+    limit = _LARGEST[dtype]
     for name, value in (("from", low), ("to", high)):
         if not -limit <= value <= limit:
             raise RuntimeError(f"{name} is out of bounds for {C_NAMES[dtype]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import struct
@@ -37,6 +38,12 @@ INTEGER_LIMITS = {
 DIGITS = {float32: 24, float64: 53}  # of the significand, the hidden one included
 
 
+@functools.lru_cache(maxsize=256, typed=True)
+def _packed(*params: float) -> bytes:
+    wrapped = [p if isinstance(p, float) else p % 2**64 for p in params]
+    return struct.pack("<" + "".join("d" if isinstance(p, float) else "Q" for p in wrapped), *wrapped)
+
+
 class Draw(NamedTuple):
     """One call of a random kernel: `ops/random.py` says how to make it."""
 
@@ -55,22 +62,28 @@ class Draw(NamedTuple):
         return uint8 if self.dtype is bool_ else self.dtype
 
     @property
+    def packed(self) -> bytes:
+        """The parameters as the bytes of 64-bit words: floats by their bits, unsigned numbers wrapped."""
+        for p in self.params:
+            if p == 0 and str(p) == "-0.0":  # equal to 0.0, with other bits
+                return _packed.__wrapped__(*self.params)
+        return _packed(*self.params)
+
+    @property
     def words(self) -> tuple[int, ...]:
-        """The parameters as 64-bit words: floats by their bits, unsigned numbers wrapped."""
-        return tuple(
-            struct.unpack("<q", struct.pack("<d", p))[0]
-            if isinstance(p, float)
-            else (p + 2**63) % 2**64 - 2**63
-            for p in self.params
-        )
+        """The same as integers."""
+        return struct.unpack(f"<{len(self.params)}q", self.packed)
 
 
 def checked_shape(name: str, size: Sequence[Any]) -> tuple[int, ...]:
     """The shape in f(2, 3), f((2, 3)) or f([2, 3]); TypeError and RuntimeError as PyTorch's."""
-    if len(size) == 1 and isinstance(size[0], Sequence):
+    if len(size) == 1 and type(size[0]) is not int and isinstance(size[0], Sequence):
         size = size[0]
     shape = []
     for i, n in enumerate(size):
+        if type(n) is int:
+            shape.append(n)
+            continue
         if isinstance(n, bool) or not hasattr(n, "__index__"):
             raise TypeError(
                 f"{name}(): argument 'size' (position {i + 1}) must be tuple of ints, not {type(n).__name__}"
