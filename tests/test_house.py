@@ -39,7 +39,7 @@ FLOORS: list[tuple[str, set[str]]] = [
         | {"_exchange", "_limits", "_sized", "_tensor_types", "_wiring", "api", "random", "return_types"},
     ),
     ("library", {"backends", "nn", "optim", "utils", "func", "distributions", "linalg"}),
-    ("replay", {"replay"}),
+    ("replay", {"replay", "compiler"}),
     ("files", {"io", "interop"}),
     ("front door", {""}),
     ("uses", {"examples", "sklearn", "testing", "inspect", "_warm", "__main__"}),

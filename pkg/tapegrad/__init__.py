@@ -20,8 +20,8 @@ with held_back():  # the registry cannot be filled twice, nor half
 __version__ = "0.1.0"
 
 _LAZY = (
-    *("accelerator", "amp", "backends", "cuda", "distributed", "examples", "io", "mps", "native", "nn", "optim"),
-    *("random", "replay", "testing", "utils", "version", "xpu"),
+    *("accelerator", "amp", "backends", "compiler", "cuda", "distributed", "examples", "io", "mps", "native", "nn"),
+    *("optim", "random", "replay", "testing", "utils", "version", "xpu"),
 )
 _FROM = {"load": "io", "save": "io", "compile": "replay", "autocast": "amp", "is_autocast_enabled": "amp.autocast_mode"}
 

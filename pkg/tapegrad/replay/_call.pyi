@@ -13,6 +13,8 @@ def without_unused(
     args: tuple[Any, ...], kwargs: dict[str, Any], not_used: frozenset[int | str]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
+def run_disabled(fn: Callable[..., Any], recursive: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
 class Caller:
     fn: Callable[..., Any]
     replayed_fast: int

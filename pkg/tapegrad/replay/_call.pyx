@@ -98,6 +98,21 @@ cdef inline bint equal(object a, object b) except -1:
     return a == b and not isinstance(a, (float, complex))
 
 
+cdef int64_t disabled = 0               # calls of functions in which nothing is compiled, in all threads
+
+
+def run_disabled(fn, bint recursive, tuple args, dict kwargs):
+    """Calls a function that is not to be compiled, nor (if `recursive`) is what it calls."""
+    global disabled
+    if _capture.listening():
+        _capture.note_refusal("a function that is not to be compiled is called")
+    disabled += recursive
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        disabled -= recursive
+
+
 cdef class Caller:
     """What `compile` returns, to be completed by `slow(args, kwargs)` and `rerun(args, kwargs)`."""
     cdef public object fn
@@ -147,7 +162,7 @@ cdef class Caller:
         cdef Form form = self.form
         cdef Snapshot snapshot = self.snapshot
         cdef object contents = self.contents
-        if _capture.listening():
+        if disabled or _capture.listening():
             return self.fn(*args, **kwargs)     # part of the recording that goes on
         if self.unseen > 0:
             self.unseen -= 1

@@ -35,8 +35,8 @@ cdef class View:
     With `called`, any value that cannot be called is the same as any other. HOME are names of which the owner's are
     looked at without asking it.
     """
-    cdef object namespace
-    cdef object owner
+    cdef readonly object namespace
+    cdef readonly object owner
     cdef bint is_dict
     cdef bint is_home
     cdef bint called

@@ -58,6 +58,7 @@ ADVICE = {
     "container that is among its arguments": "return its tensors in a new one",
     "the function returns an object": "tensors, numbers, texts, and tuples, lists and dicts of them can be returned",
     "too many": "pass what is used of it as tensors",
+    "is not to be compiled": "call it outside",
     "(it is in C": "pass what is used of it",
     "(an iterator)": "take the next item outside and pass it",
     "a value of its own in each thread": "pass it as an argument",

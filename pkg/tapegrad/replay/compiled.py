@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import warnings
+import weakref
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
@@ -34,8 +35,9 @@ from .recording import Reader, Unfit
 from .rooms import Rooms
 from .state import State, form_and_contents
 from .tracing import frames_of_library, name_of, names_of, watched, where
+from .undo import Before
 
-__all__ = ["CompiledFunction"]
+__all__ = ["CompiledFunction", "forget_programs"]
 
 EARNED = 128  # runs of a program until it is worth the passes
 LARGE = 500_000  # ns that a step takes which is worth them at once
@@ -43,6 +45,16 @@ MOST_PROGRAMS = 16  # kept per signature
 MOST_SIGNATURES = 4096
 MOST_FAILURES = 4  # recordings one after the other that led to no program
 MOST_UNFIT = 16  # recordings that could not become programs, with others between
+
+
+PUBLIC = frozenset(("counters", "memory", "table", "fn"))  # what users may use
+_all: weakref.WeakSet[CompiledFunction] = weakref.WeakSet()
+
+
+def forget_programs() -> None:
+    """Every compiled function begins anew."""
+    for f in list(_all):
+        f.begin_anew()
 
 
 class CompiledFunction(Caller):
@@ -64,20 +76,31 @@ class CompiledFunction(Caller):
         self.check = check
         self.fullgraph = fullgraph
         self.limit = limit  # bytes that a run may hold together with what it works on
+        self._record_after = 0 if (fullgraph or check) and record_after is None else record_after
         self._counters = Counters()
+        self._lock: Any  # re-entrant: what is freed meanwhile may call the function again
+        give_lock(self)
+        self.begin_anew()
+        _all.add(self)
+
+    def begin_anew(self) -> None:
+        """Forgets all programs, and what was given up."""
+        self.forget_fast()
+        self.unseen = 0
         self._signatures: dict[Any, Signature] = {}
         self._held = Held()
         self._rooms = Rooms()
         self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
-        self._lock: Any  # re-entrant: what is freed meanwhile may call the function again
-        give_lock(self)
-        record_after = 0 if (fullgraph or check) and record_after is None else record_after
-        self._patience = Patience(record_after, *[MOST_WITHOUT_WARNING] * fullgraph)
+        self._patience = Patience(self._record_after, *[MOST_WITHOUT_WARNING] * self.fullgraph)
         self._last_unfit: Unfit | None = None
         self._newest: Any = None  # the form of the last call that was to be recorded
         self._earning: Entry | None = None  # the program that the fast way runs, if it waits for passes
         self._why = self._resting_for = self._given_up_for = NOT_YET  # for the last eager call, and for others
+
+    def __dir__(self) -> list[str]:
+        own = vars(self.fn) if hasattr(self.fn, "__dict__") and not isinstance(self.fn, Module) else ()
+        return sorted({n for n in super().__dir__() if n.startswith("__")} | PUBLIC | {*own})
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -86,7 +109,7 @@ class CompiledFunction(Caller):
         """Copies and pickles have no programs yet."""
         make = functools.partial(
             CompiledFunction, check=self.check, fullgraph=self.fullgraph, limit=self.limit,
-            record_after=self._patience.record_after,
+            record_after=self._record_after,
         )  # fmt: skip
         return make, (self.fn,)
 
@@ -111,7 +134,7 @@ class CompiledFunction(Caller):
                 return self._eager(f"arguments like these ({names_of(kinds)}) could not be replayed", args, kwargs)
             why = NOT_YET if unpaid else self._refusal(form, None, args, kwargs)
             if why is not None:
-                return self._eager(why, args, kwargs)
+                return self._refused(why, args, kwargs)
             signature = self._signatures.setdefault(form, Signature(form, kinds, self._patience.again))
             if self._held.full:
                 self._forget_dead(signature)
@@ -156,7 +179,7 @@ class CompiledFunction(Caller):
         if not expected and signature.recordings:
             why = NOT_YET if unpaid else self._refusal(form, signature, args, kwargs)
             if why is not None:
-                return self._eager(why, args, kwargs)
+                return self._refused(why, args, kwargs)
         start = perf_counter_ns()
         try:
             return self._record(signature, reason, expected, arguments, others, args, kwargs)
@@ -265,10 +288,21 @@ class CompiledFunction(Caller):
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {why}")
         return self._eager(why, args, kwargs)
 
-    def _give_up(self, signature: Signature, why: str, line: Any, guards: Guards | None) -> None:
-        """Eager from now on where these guards hold, or (None) where there is no program. With one warning."""
+    def _refused(self, why: str, args: Any, kwargs: Any) -> Any:
+        """A call that is not recorded, for now."""
+        return self._as_given_up(why, args, kwargs) if why is self._resting_for else self._eager(why, args, kwargs)
+
+    def _give_up(
+        self, signature: Signature, why: str, line: Any, guards: Guards | None, before: Before | None = None
+    ) -> None:
+        """Eager from now on where these guards hold, or (None) where there is no program. With one warning.
+
+        With `fullgraph`, RuntimeError, and all is as it was `before`.
+        """
+        if before is not None:
+            before.restore()
         first = signature.eager is None and not signature.given_up
-        signature.give_up(why, guards, self._calls())
+        signature.give_up(self._message(why, line) if self.fullgraph else why, guards, self._calls())
         self._why = self._given_up_for = why
         if first and signature.kinds:
             self._given_up[signature.kinds] = self._given_up.get(signature.kinds, 0) + 1
@@ -277,9 +311,12 @@ class CompiledFunction(Caller):
                 self._drop([s for s in alike if (s.eager is not None or s.given_up) and not s.entries])
         self._warn(why, line)
 
+    def _message(self, why: str, line: Any) -> str:
+        return f"{why}{where(line, self.fn)}{advice_for(why)}"
+
     def _warn(self, why: str, line: Any) -> None:
         """Says once why calls run eagerly and what helps; with `fullgraph`, RuntimeError."""
-        message = f"{why}{where(line, self.fn)}{advice_for(why)}"
+        message = self._message(why, line)
         if self.fullgraph:
             raise RuntimeError(f"compile(fullgraph=True): {name_of(self.fn)} cannot be replayed: {message}")
         if message not in self._warned and (line is not None or why not in self._warned):
@@ -343,7 +380,14 @@ class CompiledFunction(Caller):
                     entry = self._improved(signature, entry) if entry.waits else entry
                     entry.write_cells()  # what has changed is looked at once
                     return entry, tuple(tensors)
-        raise RuntimeError(f"{name_of(self.fn)} has no program for these arguments; call it until it is replayed")
+            if why := signature.waiting(self._calls()) or next((why for _, why in signature.given_up), None):
+                raise RuntimeError(f"{name_of(self.fn)} has no program for these arguments: {why}{advice_for(why)}")
+        counters = self.counters
+        why = "it has not been called" if not counters.eager + counters.recorded else ""
+        why = why or (self._why if counters.eager else "a second call is to confirm the first")
+        why = f"{why}{advice_for(why)}"
+        text = f"has no program for these arguments: {why}; call it until it is replayed"
+        raise RuntimeError(f"{name_of(self.fn)} {text}")
 
     # ---------------------------------------------------------------- recording
 
@@ -364,9 +408,12 @@ class CompiledFunction(Caller):
             reach = reach_from(self.fn, name_of(self.fn), others)
             refused = reach.refused
             guards = Guards.of(reach)
+        undo = Before(guards, arguments) if self.fullgraph else None
+        if undo is not None and refused:
+            self._give_up(signature, refused[0], None, guards)
         unfit = signature.unfit
         if unfit is not None:
-            return self._name_line(signature, unfit, guards, arguments, args, kwargs)
+            return self._name_line(signature, unfit, guards, undo, arguments, args, kwargs)
         capture = new_capture()
 
         def forms(arguments: tuple[Tensor, ...]) -> list[Any]:
@@ -411,19 +458,29 @@ class CompiledFunction(Caller):
                 if found.lasting or signature.failures >= MOST_FAILURES or signature.unfit_recordings >= MOST_UNFIT:
                     if found.line is None and found.state is not None and found.why not in self._warned:
                         signature.unfit = found
+                        if undo is not None and found.lasting:
+                            undo.restore()
+                            return self._name_line(signature, found, guards, undo, arguments, args, kwargs)
                     else:
-                        self._give_up(signature, found.why, found.line, guards)
+                        self._give_up(signature, found.why, found.line, guards, undo)
                 return result
         finally:
             capture.release()
         with self._lock:
-            self._confirm(signature, program, guards, expected)
+            self._confirm(signature, program, guards, expected, undo)
             if self._held.weigh(program):
                 self._forget_dead(signature, program)
         return result
 
     def _name_line(
-        self, signature: Signature, unfit: Unfit, guards: Guards, arguments: Any, args: Any, kwargs: Any
+        self,
+        signature: Signature,
+        unfit: Unfit,
+        guards: Guards,
+        undo: Before | None,
+        arguments: Any,
+        args: Any,
+        kwargs: Any,
     ) -> Any:
         """Gives up, after a call that is watched to name the line; one that does something else tells nothing."""
         signature.watched += 1
@@ -439,7 +496,7 @@ class CompiledFunction(Caller):
         result, line = watched(lambda: self.fn(*args, **kwargs), changed)
         if line is not None or changed() or signature.watched >= MOST_FAILURES:
             signature.unfit, signature.watched = None, 0
-            self._give_up(signature, unfit.why, line, guards)
+            self._give_up(signature, unfit.why, line, guards, undo)
         return result
 
     def _forget_dead(self, kept: Signature, newest: Program | None = None) -> None:
@@ -458,7 +515,14 @@ class CompiledFunction(Caller):
         self._signatures = {form: s for form, s in self._signatures.copy().items() if id(s) not in gone}
         self._held.keep(self._signatures.copy())
 
-    def _confirm(self, signature: Signature, program: Program, guards: Guards, expected: list[Pending]) -> None:
+    def _confirm(
+        self,
+        signature: Signature,
+        program: Program,
+        guards: Guards,
+        expected: list[Pending],
+        undo: Before | None,
+    ) -> None:
         """A recording becomes a program if the ones that could have run in its place are the same.
 
         Where none could (gradients that are there in every other call only, say), it waits for its like.
@@ -470,7 +534,7 @@ class CompiledFunction(Caller):
             if (found := difference(pending.program, program)) is not None:
                 signature.failures += 1
                 if signature.failures >= MOST_FAILURES:
-                    self._give_up(signature, *found, guards)
+                    self._give_up(signature, *found, guards, undo)
                     return
             elif confirmed is None:
                 confirmed = pending

@@ -51,7 +51,8 @@ def compile(
     another thread does meanwhile, what is logged) happens while recording only: it is a constant of the program.
 
     `model` is a function or a Module; without it, a decorator is returned. With `fullgraph`, RuntimeError
-    instead of the warning. With `check`, every replay is compared with an eager run from the same state:
+    instead of the warning, at each call and with the line; tensors, gradients, optimizers, generators and what else
+    is looked at are then as they were. With `check`, every replay is compared with an eager run from the same state:
     RuntimeError if a bit differs. `disable` returns `model` unchanged. `dynamic`, `backend`, `mode` and `options`
     choose among PyTorch's compilers; here there is one, and they are accepted and change nothing, but for two
     options. `record_after`: the number of calls before the first is recorded (0 with `fullgraph` or `check`; otherwise
@@ -157,7 +158,7 @@ class CompiledModule(Module):
         delattr(self._orig_mod, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._orig_mod)})
+        return sorted({*super().__dir__(), *dir(self._orig_mod)} - {"_compiled"})
 
     def __len__(self) -> int:
         return len(self._orig_mod)
