@@ -28,7 +28,7 @@ _PYTORCH = {
     "swapaxes": {"dim0": "axis0", "dim1": "axis1"},
 }
 _STARS = ("size", "sizes", "shape", "dims")
-_WITHOUT_NAMES = ("view", "reshape")  # methods called too often to look for a name that hardly anybody gives
+_WITHOUT_NAMES = ("view", "reshape", "add_", "sub_", "div_")  # methods called too often to look for a name that hardly anybody gives
 # Which arguments are tensors, where a call failed for what was given; and which are dimensions.
 _TENSORS = ("input", "self", "tensor", "other", "mat2", "vec", "tensor1", "tensor2", "index", "src", "mask", "target")
 _DIMS = ("dim", "dim0", "dim1", "start", "length", "start_dim", "end_dim", "source", "destination")
@@ -37,7 +37,7 @@ _FIRST = ("x", "a", "self")  # of functions that take a tensor first
 # Functions that find their plan at once: see `_structured.Shortcut`.
 _SHORT = (
     *("sum", "mean", "prod", "amax", "amin", "argmax", "argmin", "any", "all", "softmax", "log_softmax"),
-    *("matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat", "stack"),
+    *("logsumexp", "index_select", "matmul", "mm", "linear", "cross_entropy", "mse_loss", "cat", "stack"),
 )
 _OPS = {"matmul": "mm"}  # the op that a function ends in, where that has another name
 
