@@ -30,8 +30,8 @@ class Before:
         generators = {id(o): o for o in (default_generator, *guards.objects) if isinstance(o, Generator)}
         self.generators = [(g, g.get_state()) for g in generators.values()]
         self.python = random.getstate()
-        numpy = sys.modules.get("numpy.random")
-        self.numpy = None if numpy is None else numpy.get_state()
+        get_state = getattr(sys.modules.get("numpy.random"), "get_state", None)  # another thread may be importing it
+        self.numpy = None if get_state is None else get_state()
 
     def restore(self) -> None:
         """Puts everything back."""
