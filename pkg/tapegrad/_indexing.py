@@ -49,13 +49,55 @@ def _plan(x: Tensor, key: Any) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     return _basic(x, steps), _entries(found)
 
 
+_WHOLE = slice(None)
+
+
+def _usual(x: Tensor, key: Any) -> Tensor | None:
+    """`x[key]` for the keys met most: positions or a mask, one position tensor per dimension, positions along one
+    dimension. None for the others, and for those that do not fit, which the plan of a key refuses."""
+    shape = x.shape
+    if isinstance(key, Tensor):
+        n = key.ndim
+        if n == 0 or not shape:
+            return None
+        if key.dtype is int64:
+            rows: Tensor = indexing.take_rows(x, key)
+            return rows
+        if key.dtype is bool_ and tuple(key.shape) == shape[:n]:
+            places = indexing.nonzero(key if n == 1 else key.flatten())
+            held: Tensor = indexing.take_rows(x if n == 1 else x.flatten(0, n - 1), places.flatten())
+            return held
+        return None
+    if type(key) is not tuple or not 1 < len(key) <= len(shape):
+        return None
+    given = [k for k, part in enumerate(key) if isinstance(part, Tensor)]
+    if not given or any(key[k].dtype is not int64 or key[k].ndim == 0 for k in given):
+        return None
+    index: Tensor = key[given[0]]
+    if len(given) == len(key):
+        if any(part.shape != index.shape for part in key):
+            return None
+        index = indexing.flat_index(key, tuple(shape[: len(key)]), tuple(given))
+        picked: Tensor = indexing.take_rows(x.flatten(0, len(key) - 1), index)
+        return picked
+    if len(given) > 1:
+        return None
+    if key[0] is Ellipsis and len(key) == 2:
+        given[0] = len(shape) - 1
+    elif any(type(part) is not slice or part != _WHOLE for part in key if part is not index):
+        return None
+    taken: Tensor = indexing.advanced_index(x, ((given[0], index),))
+    return taken
+
+
 def get(x: Tensor, key: Any) -> Tensor:
     """`x[key]`."""
     view: Tensor | None = _views.get_basic(x, key)
     if view is not None:
         return view
-    if isinstance(key, Tensor) and key.dtype is int64 and key.ndim > 0 and x.ndim > 0:
-        return indexing.take_rows(x, key)
+    usual = _usual(x, key)
+    if usual is not None:
+        return usual
     x, entries = _plan(x, key)
     return indexing.advanced_index(x, entries) if entries else x
 

@@ -60,7 +60,7 @@ def on_arrays(monkeypatch):
     for name in (
         "take_rows",
         "put_rows",
-        "_flat_index",
+        "flat_index",
         "gather",
         "scatter_add",
         "_nonzero",

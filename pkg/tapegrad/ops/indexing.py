@@ -134,7 +134,7 @@ def flat_index_rule(indices: Sequence[Any], sizes: Sequence[int], dims: Sequence
     return Plan(shape, int64, words=(len(indices), numel(shape), *pairs))
 
 
-_flat_index = structured(
+flat_index = structured(
     "flat_index",
     inputs=("indices",),
     variadic=True,
@@ -378,7 +378,7 @@ def _row_numbers(x: Any, entries: Sequence[tuple[int, Any]]) -> tuple[Any, tuple
     if len(indices) == 1:
         return indices[0], dims, shape
     full = [index if tuple(index.shape) == shape else index.expand(*shape) for index in indices]
-    return _flat_index(full, sizes=tuple(x.shape[d] for d in dims), dims=dims), dims, shape
+    return flat_index(full, sizes=tuple(x.shape[d] for d in dims), dims=dims), dims, shape
 
 
 def _as_rows(x: Any, dims: tuple[int, ...]) -> Any:
