@@ -34,7 +34,7 @@ from ops.derive import (
     transposed,
 )
 from tapegrad.dtypes import bool_, float32, float64, int64
-from tapegrad.ops.registry import NOT_IMPLEMENTED, PROMOTE_FLOAT, Op, pointwise_ops
+from tapegrad.ops.registry import BY_NAME, NOT_IMPLEMENTED, PROMOTE_FLOAT, Op, pointwise_ops
 
 EVERY = pytest.mark.parametrize("op", pointwise_ops(), ids=lambda op: op.name)
 DIFFERENTIABLE = pytest.mark.parametrize(
@@ -299,3 +299,10 @@ def test_threads(op: Op) -> None:
                     results.append([y, *[xs[k].grad for k in which]])
             for one, two in zip(*results, strict=True):
                 check_same(one, two, f"{shapes}, {layout.__name__}")
+
+
+def test_activations_save_one_tensor() -> None:
+    """The derivative in tensor operations asks for no more than the kernel's does."""
+    assert BY_NAME["relu"].needs(0) == 8  # the result
+    for name in ("leaky_relu", "abs", "square", "cube", "tanh"):
+        assert bin(BY_NAME[name].needs(0)).count("1") == 1, name

@@ -15,6 +15,7 @@ import tapegrad as torch
 from _twins import Twins
 from tapegrad.replay import _call
 from tapegrad.replay.compiled import CompiledFunction
+from tapegrad.replay.losses import LOSES, Losses
 from tapegrad.replay.patience import MOST_FRUITLESS, Patience
 
 
@@ -220,8 +221,9 @@ def test_programs_get_their_passes_when_they_have_earned_them():
     assert f.memory(x, x.sum(1, keepdim=True)).peak > 0
 
 
-def test_forms_in_turn_get_their_passes_too():
+def test_forms_in_turn_get_their_passes_too(monkeypatch):
     f = torch.compile(lambda x: (x * 2 + 1).exp().sum())
+    monkeypatch.setattr(f._losses, "note", lambda *_: 0)  # a clock decides otherwise whether these go on
     f._patience = Patience(None)
     f._patience._spent = -(10**12)
     x = [torch.ones(3), torch.ones(4)]
@@ -229,3 +231,28 @@ def test_forms_in_turn_get_their_passes_too():
         assert torch.equal(f(x[k % 2]), f.fn(x[k % 2]))
     assert [e.waits for s in f._signatures.values() for e in s.entries] == [False, False]
     assert f.counters.replayed > 590, f.counters
+
+
+def test_an_account_of_what_slow_replays_lose() -> None:
+    losses = Losses()
+    assert [losses.note(took=90, typical=100, fast=0) for _ in range(200)] == [0] * 200  # they win
+    found = [losses.note(took=200, typical=100, fast=0) for _ in range(40)]
+    assert found.index(64) == 32  # beyond 32 plain calls
+    assert found[33:37] == [0, 0, 0, 0]
+    assert 128 in found[37:]  # longer the next time
+    assert losses.note(took=200, typical=100, fast=1000) == 0  # calls that are alike make up for it
+    assert [losses.note(took=200, typical=100, fast=0) for _ in range(40)].index(64) > 28
+    assert losses.note(took=10**9, typical=0, fast=0) == 0  # nothing is known
+
+
+def test_replays_that_lose_give_way_to_plain_calls(monkeypatch):
+    """Whatever the account says, results are those of plain code."""
+    f = torch.compile(lambda x: (x * 2 + 1).exp().sum())
+    f._patience = Patience(None)
+    f._patience._spent = -(10**12)
+    x = [torch.ones(3), torch.ones(4)]
+    for k in range(300):
+        monkeypatch.setattr(f._losses, "note", lambda *_, k=k: 5 if k > 200 else 0)
+        assert torch.equal(f(x[k % 2]), f.fn(x[k % 2]))
+    assert f.counters.reasons[LOSES] >= 60
+    assert f.counters.replayed > 190

@@ -28,7 +28,8 @@ _PYTORCH = {
     "swapaxes": {"dim0": "axis0", "dim1": "axis1"},
 }
 _STARS = ("size", "sizes", "shape", "dims")
-_WITHOUT_NAMES = ("view", "reshape", "add_", "sub_", "div_")  # methods called too often to look for a name that hardly anybody gives
+# Methods called too often to look for a name that hardly anybody gives.
+_WITHOUT_NAMES = ("view", "reshape", "add_", "sub_", "div_")
 # Which arguments are tensors, where a call failed for what was given; and which are dimensions.
 _TENSORS = ("input", "self", "tensor", "other", "mat2", "vec", "tensor1", "tensor2", "index", "src", "mask", "target")
 _DIMS = ("dim", "dim0", "dim1", "start", "length", "start_dim", "end_dim", "source", "destination")

@@ -113,7 +113,7 @@ def absolute_x(g, x, _y):
 
 pointwise(
     "abs", absolute, (absolute_x,), dtypes=NUMBERS, reference=np.abs, doc="Absolute value; gradient 0 at 0.",
-    on_tensors={"x": lambda g, x, y: step_of(absolute_x(g, x, y), x)},
+    on_tensors={"x": lambda g, x, _y: step_of(absolute_x(g, x, _y), x)},
 )
 
 

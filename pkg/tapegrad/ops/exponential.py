@@ -189,7 +189,7 @@ def relu_x(g, _x, y):
 pointwise(
     "relu", relu, (relu_x,), dtypes=NUMBERS, reference=lambda x: np.maximum(x, 0),
     doc="`max(x, 0)`; gradient 0 at 0.",
-    on_tensors={"x": lambda g, x, y: step_of(relu_x(g, x, y), y)},
+    on_tensors={"x": lambda g, _x, y: step_of(relu_x(g, _x, y), y)},
 )
 
 
@@ -209,7 +209,7 @@ pointwise(
     method=False,
     reference=lambda x, p: np.where(x > 0, x, x * p[0]),
     doc="`x` where positive, `negative_slope * x` elsewhere.",
-    on_tensors={"x": lambda g, x, y, p: step_of(leaky_relu_x(g, x, y, p), x)},
+    on_tensors={"x": lambda g, x, _y, p: step_of(leaky_relu_x(g, x, _y, p), x)},
 )
 
 

@@ -26,6 +26,7 @@ from .held import Held
 from .inspecting import Table, table_of
 from .libraries import note_own
 from .locks import give_lock
+from .losses import LOSES, Losses
 from .passes import run_needed, run_passes
 from .patience import MOST_WITHOUT_WARNING, NOT_YET, Patience
 from .planning import MemoryPlan, plan_memory, share_of_peak
@@ -43,6 +44,7 @@ EARNED = 128  # runs of a program until it is worth the passes
 LARGE = 500_000  # ns that a step takes which is worth them at once
 MOST_PROGRAMS = 16  # kept per signature
 MOST_SIGNATURES = 4096
+MOST_CALLS_APART = 32  # between a recording and the one that confirms it, while calls are to pay for them
 MOST_FAILURES = 4  # recordings one after the other that led to no program
 MOST_UNFIT = 16  # recordings that could not become programs, with others between
 
@@ -93,6 +95,8 @@ class CompiledFunction(Caller):
         self._given_up: dict[tuple[type, ...], int] = {}  # signatures, by the classes of such arguments
         self._warned: set[str] = set()
         self._patience = Patience(self._record_after, *[MOST_WITHOUT_WARNING] * self.fullgraph)
+        self._losses = Losses()
+        self._recorded_at = 0  # calls until the last recording
         self._last_unfit: Unfit | None = None
         self._newest: Any = None  # the form of the last call that was to be recorded
         self._earning: Entry | None = None  # the program that the fast way runs, if it waits for passes
@@ -115,10 +119,12 @@ class CompiledFunction(Caller):
 
     def slow(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that does not go the fast way: another form than the last, or something has changed."""
+        start = perf_counter_ns()
+        fast_ones = self.replayed_fast
         self.forget_fast()
         self._count_runs()
         unpaid = self._until_paid()
-        if unpaid and not self._signatures:
+        if unpaid and not self._may_run():
             self.unseen = unpaid - 1  # and this one
             return self._plainly(NOT_YET, args, kwargs)
         tensors: list[Tensor] = []
@@ -165,6 +171,10 @@ class CompiledFunction(Caller):
                 signature.prefer(entry, self._lock)
                 entry.runs += entry.waits
                 self._remember(entry, fast)
+                if self._patience.record_after is None and not entry.waits:
+                    lost = self._losses.note(perf_counter_ns() - start, self.typical, fast_ones)
+                    if lost:
+                        self.unseen, self._why = lost, LOSES
                 return result
             if done is None:
                 return self.rerun(args, kwargs)
@@ -185,6 +195,13 @@ class CompiledFunction(Caller):
             return self._record(signature, reason, expected, arguments, others, args, kwargs)
         finally:
             self._patience.took(perf_counter_ns() - start, self.typical)
+
+    def _may_run(self) -> bool:
+        """Whether there is a program, or a recording that is likely to be confirmed."""
+        if not self._signatures:
+            return False
+        fresh = self._calls() - self._recorded_at <= MOST_CALLS_APART
+        return any(s.entries or (fresh and s.pending) for s in self._signatures.copy().values())
 
     def _until_paid(self) -> int:
         """How many calls are to run before a recording pays."""
@@ -430,6 +447,7 @@ class CompiledFunction(Caller):
             self._patience.fruitless += not signature.again
             signature.again = False
             self._counters.recorded += 1
+            self._recorded_at = self._calls()
             self._counters.reasons[reason] += 1
             signature.recordings += 1
             try:
