@@ -235,7 +235,17 @@ _LEFT_OUT = {
 LEFT_OUT = {name: reason for reason, listed in _LEFT_OUT.items() for name in listed.split()}
 
 # Why a call takes longer than PyTorch's: a pattern of rows, and the reason.
-REASONS: dict[str, str] = {}
+_DRAWS = "arguments are looked at in Python, and the draw is one serial call under the generator's lock"
+_PARTS = "a Python function over several operations"
+REASONS = {
+    r"rand|normal_|uniform_|bernoulli|multinomial": _DRAWS,
+    r"torch.equal|one_hot|torch.where\(mask\)|logsigmoid": _PARTS,
+    r"torch.dot|torch.mv": "a composite: views around a product of matrices",
+    r"x0.numpy|torch.tensor\(array\)": "NumPy makes the array from an interface of Python objects",
+    r"torch.chunk": "pieces are sliced one by one in Python",
+    r"m\[\.\.\., columns\]|m\[rows, columns\]": "a key in Python, then one number per row, then rows",
+    r"torch.get_default_dtype": "66 ns, a Python function",
+}
 
 
 def _shape(n: int) -> tuple[int, int]:
