@@ -203,6 +203,14 @@ ONE_SIZE = [
     "x0.sum().item()",
     "x0.tolist()",
     "x.size(0)",
+    "torch.from_dlpack(x0)",
+    "torch.frombuffer(array, dtype=torch.float32)",
+    "torch.can_cast(torch.float32, torch.int64)",
+    "torch.is_complex(x)",
+    "torch.is_inference(x)",
+    "torch.is_nonzero(x0[0])",
+    "torch.is_same_size(x, y)",
+    "torch.typename(x0)",
     "x.shape",
     "x.dim()",
     "torch.promote_types(torch.float32, torch.int64)",
@@ -224,9 +232,13 @@ _LEFT_OUT = {
     "a switch or a setting of the process":
         "enable_grad inference_mode no_grad set_grad_enabled is_inference_mode_enabled manual_seed seed initial_seed "
         "get_rng_state set_rng_state set_num_threads get_num_threads set_default_dtype set_printoptions show_config "
-        "set_flush_denormal set_default_tensor_type set_default_device get_default_device",
+        "set_flush_denormal set_default_tensor_type set_default_device get_default_device "
+        "are_deterministic_algorithms_enabled get_deterministic_debug_mode set_deterministic_debug_mode "
+        "use_deterministic_algorithms is_deterministic_algorithms_warn_only_enabled get_float32_matmul_precision "
+        "set_float32_matmul_precision get_num_interop_threads set_num_interop_threads is_warn_always_enabled "
+        "set_warn_always",
     "another name of a function that is listed":
-        "concat concatenate clip absolute negative multiply subtract divide true_divide not_equal greater "
+        "concat concatenate moveaxis clip absolute negative multiply subtract divide true_divide not_equal greater "
         "greater_equal less less_equal fix swapaxes swapdims",
     "PyTorch has no function of this name":
         "empty_cache memory_stats tape_stats cube integer_floor_divide integer_remainder",
@@ -235,7 +247,18 @@ _LEFT_OUT = {
 LEFT_OUT = {name: reason for reason, listed in _LEFT_OUT.items() for name in listed.split()}
 
 # Why a call takes longer than PyTorch's: a pattern of rows, and the reason.
-REASONS: dict[str, str] = {}
+_DRAWS = "arguments are looked at in Python, and the draw is one serial call under the generator's lock"
+_PARTS = "a Python function over several operations"
+REASONS = {
+    r"rand|normal_|uniform_|bernoulli|multinomial": _DRAWS,
+    r"torch.equal|one_hot|torch.where\(mask\)|logsigmoid": _PARTS,
+    r"torch.dot|torch.mv": "a composite: views around a product of matrices",
+    r"x0.numpy|torch.tensor\(array\)": "NumPy makes the array from an interface of Python objects",
+    r"torch.movedim|is_same_size|frombuffer": "arguments are looked at in Python",
+    r"torch.chunk": "pieces are sliced one by one in Python",
+    r"m\[\.\.\., columns\]|m\[rows, columns\]": "a key in Python, then one number per row, then rows",
+    r"torch.get_default_dtype": "66 ns, a Python function",
+}
 
 
 def _shape(n: int) -> tuple[int, int]:

@@ -77,6 +77,26 @@ def _standard_draw(name: str, plan: Callable[..., Draw], size: tuple[Any, ...], 
     return _standard(plan, shape, t) if size else plan(dtype=t)  # of nothing it raises
 
 
+@functools.lru_cache(maxsize=256)
+def _bounded(low: int, high: int, shape: tuple[int, ...], d: dtype) -> Draw:
+    return draws.plan_randint(low, high, shape, dtype=d)
+
+
+def _integers(args: tuple[Any, ...], d: dtype) -> Draw | None:
+    """The draw of `randint` with plain arguments, planned once; None for those that need a closer look or a warning."""
+    if len(args) == 2:
+        args = (0, *args)
+    if len(args) != 3 or type(args[0]) is not int or type(args[1]) is not int or not isinstance(args[2], tuple):
+        return None
+    low, high, shape = args
+    if d.is_floating_point and not -(2**24) <= low < high <= 2**24:
+        return None
+    for n in shape:
+        if type(n) is not int:
+            return None
+    return _bounded(low, high, tuple(shape), d)
+
+
 def _new(draw: Draw, generator: Any, requires_grad: bool = False, inputs: tuple[Tensor, ...] = ()) -> Tensor:
     if requires_grad is not False and not isinstance(requires_grad, bool):
         raise TypeError(f"argument 'requires_grad' must be bool, not {type(requires_grad).__name__}")
@@ -161,9 +181,9 @@ def randint(
     tensor([4, 9, 3])
     """
     require_cpu(device)
-    return _new(
-        draws.plan_randint(*args, dtype=check_dtype("randint", dtype, int64), **named), generator, requires_grad
-    )
+    d = check_dtype("randint", dtype, int64)
+    draw = None if named else _integers(args, d)
+    return _new(draw or draws.plan_randint(*args, dtype=d, **named), generator, requires_grad)
 
 
 def randperm(

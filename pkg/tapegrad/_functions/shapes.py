@@ -11,7 +11,7 @@ import numpy as np
 from .. import _tensor, _views
 from .._arrays import fill_from
 from .._tensor import Tensor, binary
-from ..dtypes import dtype, int64
+from ..dtypes import dtype, int64, promote_types
 from ..ops import indexing, joining
 from ..ops.registry import BY_NAME
 from .base import tensor_argument
@@ -175,9 +175,10 @@ def is_floating_point(input: Tensor) -> bool:
 
 def result_type(a: Any, b: Any) -> dtype:
     """The dtype of arithmetic between the two."""
-    x = a if isinstance(a, Tensor) else None
-    probe = binary(BY_NAME["add"].id, a if x is None else a.detach(), b.detach() if isinstance(b, Tensor) else b)
-    found: dtype = probe.dtype
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and (a.ndim > 0) == (b.ndim > 0):
+        return promote_types(a.dtype, b.dtype)
+    probes = [_tensor.zeros((0,) if x.ndim else (), x._dt) if isinstance(x, Tensor) else x for x in (a, b)]
+    found: dtype = binary(BY_NAME["add"].id, *probes).dtype
     return found
 
 

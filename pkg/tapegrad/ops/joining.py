@@ -53,12 +53,28 @@ def cat_kernel(f, lo, hi):
     if lo == -1:
         return plan_items(f, w[1] if total > 0 else 0, max(1, GRAIN // max(1, total)), 0, 1)
     inputs = pointer(f[FRAME_IN], int64)
+    wide = 0
+    for i in range(w[0]):
+        width = w[4 + i] - w[3 + i]
+        if width == 1 and size == 4:  # a column: elements, not rows of one
+            y4 = pointer(f[FRAME_OUT], int32)
+            x4 = pointer(inputs[i], int32)
+            for row in range(lo, hi):
+                y4[row * total + w[3 + i]] = x4[row]
+        elif width == 1 and size == 8:
+            y8 = pointer(f[FRAME_OUT], int64)
+            x8 = pointer(inputs[i], int64)
+            for row in range(lo, hi):
+                y8[row * total + w[3 + i]] = x8[row]
+        else:
+            wide += 1
+    if wide == 0:
+        return 0
     for row in range(lo, hi):
-        place = f[FRAME_OUT] + row * total * size
         for i in range(w[0]):
             count = (w[4 + i] - w[3 + i]) * size
-            copy_bytes(place, inputs[i] + row * count, count)
-            place += count
+            if count != size or (size != 4 and size != 8):
+                copy_bytes(f[FRAME_OUT] + (row * total + w[3 + i]) * size, inputs[i] + row * count, count)
     return 0
 
 
