@@ -19,6 +19,8 @@ from tapegrad.tape._tape cimport (
     record_retain, record_saves, record_set_edge, record_set_ptr,
 )
 
+from tapegrad._tensor import MULTI_VIEW
+
 
 cdef object shapes_error(Tensor a, Tensor b):
     cdef int d, da, db
@@ -124,6 +126,13 @@ cdef void make_plan(
         for j in range(PLAN_SHAPE, PLAN_WORDS):
             if (j - PLAN_SHAPE) % MAX_DIMS >= m:
                 plan[j] = 0
+
+
+cdef int refuse_view(Tensor t) except -1:
+    """RuntimeError for a view that must not get a history by an in-place change."""
+    if t.view_marks & VIEW_NO_GRAD:
+        refuse_no_grad_view()
+    raise RuntimeError(MULTI_VIEW)
 
 
 cdef object refuse_bool(int64_t op, int n, PyObject** args):
@@ -258,8 +267,8 @@ cdef Tensor record_pointwise(int64_t op, int n, PyObject** args, Tensor inplace,
         for d in range(nd):
             shape[d] = inplace.shape_[d]
     requires = requires and grad_mode() and category[out_dt] == 2
-    if requires and inplace is not None and inplace.view_marks & VIEW_NO_GRAD:
-        refuse_no_grad_view()
+    if requires and inplace is not None and inplace.view_marks:
+        refuse_view(inplace)
 
     need = 0
     if requires:

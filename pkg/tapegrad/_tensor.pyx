@@ -313,14 +313,17 @@ cdef int check_inplace(Tensor t) except -1:
         if t.view_marks & VIEW_NO_GRAD and (needs_grad(t) or (t.base is not None and t.base.requires)):
             refuse_no_grad_view()
         if t.view_marks & VIEW_MULTI and needs_grad(t):
-            raise RuntimeError("This view is the output of a function that returns multiple views. Such functions do "
-                               "not allow the output views to be modified inplace. You should replace the inplace "
-                               "operation by an out-of-place one.")
+            raise RuntimeError(MULTI_VIEW)
         if t.base is not None and (needs_grad(t) or t.base.requires) and is_leaf(t.base):
             raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         if needs_grad(t) and is_leaf(t):
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     return 0
+
+
+MULTI_VIEW = (
+    "This view is the output of a function that returns multiple views. Such functions do not allow the output views "
+    "to be modified inplace. You should replace the inplace operation by an out-of-place one.")
 
 
 cdef int refuse_no_grad_view() except -1:
@@ -955,7 +958,7 @@ cdef class Tensor:
     def __iter__(self):
         if self.ndim_ == 0:
             raise TypeError("iteration over a 0-d tensor")
-        return iter([index_get(self, k) for k in range(self.shape_[0])])
+        return iter([mark_multi_view(index_get(self, k)) for k in range(self.shape_[0])])
 
     def __repr__(self):
         return format_tensor(self)

@@ -386,6 +386,27 @@ def test_indices_changed_in_place_are_noticed(torch):
     assert x.grad.tolist() == [[0.0, 1.0], [1.0, 0.0]]
 
 
+def test_rows_of_an_iteration_are_not_written(torch):
+    """They are what unbind gives; a plain tensor's rows may be written, with plain values."""
+    y = torch.ones(2, 3, requires_grad=True) * 1
+    for change in (lambda: [row.mul_(2) for row in y], lambda: [row[:1].mul_(2) for row in y]):
+        with pytest.raises(RuntimeError, match="output of a function that returns multiple views"):
+            change()
+    assert y.tolist() == [[1.0] * 3] * 2
+    plain = torch.zeros(2, 3)
+    for row in plain:
+        row.add_(2)
+    assert plain.tolist() == [[2.0] * 3] * 2
+    for row in (next(iter(plain)), plain.unbind()[0], plain.split(1)[0]):
+        with pytest.raises(RuntimeError, match="output of a function that returns multiple views"):
+            row.mul_(torch.ones(3, requires_grad=True))
+    assert not plain.requires_grad
+    assert plain.tolist() == [[2.0] * 3] * 2
+    with torch.no_grad():
+        next(iter(y)).mul_(2)
+    assert y.tolist() == [[2.0] * 3, [1.0] * 3]
+
+
 def of_leaf_that_is_a_view(torch):
     return torch.zeros(4).view(2, 2).requires_grad_()
 
