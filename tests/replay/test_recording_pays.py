@@ -251,8 +251,8 @@ def test_replays_that_lose_give_way_to_plain_calls(monkeypatch):
     f._patience = Patience(None)
     f._patience._spent = -(10**12)
     x = [torch.ones(3), torch.ones(4)]
-    for k in range(300):
-        monkeypatch.setattr(f._losses, "note", lambda *_, k=k: 5 if k > 200 else 0)
+    for k in range(500):
+        monkeypatch.setattr(f._losses, "note", lambda *_, k=k: 5 if k > 400 else 0)
         assert torch.equal(f(x[k % 2]), f.fn(x[k % 2]))
     assert f.counters.reasons[LOSES] >= 60
-    assert f.counters.replayed > 190
+    assert f.counters.replayed > 390
