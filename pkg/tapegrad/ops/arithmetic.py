@@ -100,7 +100,9 @@ def neg_x(g, _x, _y):
     return -g
 
 
-pointwise("neg", neg, (neg_x,), dtypes=NUMBERS, reference=np.negative, doc="Negative of each element.")
+pointwise(
+    "neg", neg, (neg_x,), dtypes=NUMBERS, reference=np.negative, no_bool=True, doc="Negative of each element.",
+)
 
 
 def absolute(x):
@@ -220,7 +222,7 @@ def maximum_b(g, a, b, _y):
 
 
 pointwise(
-    "maximum", maximum_, (maximum_a, maximum_b), dtypes=NUMBERS, inplace=False, reference=np.maximum,
+    "maximum", maximum_, (maximum_a, maximum_b), dtypes=ALL, inplace=False, reference=np.maximum,
     doc="The larger of two; NaN if either is.",
 )
 
@@ -238,7 +240,7 @@ def minimum_b(g, a, b, _y):
 
 
 pointwise(
-    "minimum", minimum_, (minimum_a, minimum_b), dtypes=NUMBERS, inplace=False, reference=np.minimum,
+    "minimum", minimum_, (minimum_a, minimum_b), dtypes=ALL, inplace=False, reference=np.minimum,
     doc="The smaller of two; NaN if either is.",
 )
 
