@@ -214,11 +214,11 @@ def maximum_(a, b):
 
 
 def maximum_a(g, a, b, _y):
-    return where(a > b, g, where(a == b, g * 0.5, 0.0))
+    return where(a < b, 0.0, where(a == b, g * 0.5, g))  # NaN lets it pass to both, as in PyTorch
 
 
 def maximum_b(g, a, b, _y):
-    return where(b > a, g, where(a == b, g * 0.5, 0.0))
+    return where(a > b, 0.0, where(a == b, g * 0.5, g))
 
 
 pointwise(
@@ -232,11 +232,11 @@ def minimum_(a, b):
 
 
 def minimum_a(g, a, b, _y):
-    return where(a < b, g, where(a == b, g * 0.5, 0.0))
+    return where(a > b, 0.0, where(a == b, g * 0.5, g))
 
 
 def minimum_b(g, a, b, _y):
-    return where(b < a, g, where(a == b, g * 0.5, 0.0))
+    return where(a < b, 0.0, where(a == b, g * 0.5, g))
 
 
 pointwise(
