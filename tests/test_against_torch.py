@@ -7,6 +7,7 @@ Arguments that PyTorch refuses are drawn too; then ours must refuse them with an
 
 from __future__ import annotations
 
+import itertools
 import random
 import warnings
 from typing import Any, NamedTuple
@@ -513,3 +514,54 @@ def test_same_as_torch(name: str) -> None:
             call = ", ".join(f"{a.dtype}{a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in args)
             found.append(" ".join(f"{name}({call}, {named!r:.200}): {difference}".split()))
     assert not found, "\n".join(found)
+
+
+EDGES = {
+    "int64": [-(2**63), -9, -2, -1, 0, 1, 2, 3, 7, 2**63 - 1],
+    "int32": [-(2**31), -9, -2, -1, 0, 1, 2, 7, 2**31 - 1],
+    "uint8": [0, 1, 2, 3, 7, 128, 200, 255],
+    "bool": [0, 1],
+}
+OF_INTEGERS = {
+    "add": lambda t, a, b: a + b,
+    "sub": lambda t, a, b: a - b,
+    "mul": lambda t, a, b: a * b,
+    "floor_divide": lambda t, a, b: a // b,
+    "remainder": lambda t, a, b: a % b,
+    "div_trunc": lambda t, a, b: t.div(a, b, rounding_mode="trunc"),
+    "div_floor": lambda t, a, b: t.div(a, b, rounding_mode="floor"),
+    "pow": lambda t, a, b: a**b,
+    "maximum": lambda t, a, b: t.maximum(a, b) if not isinstance(b, int) else a,
+    "and": lambda t, a, b: a & b,
+    "xor": lambda t, a, b: a ^ b,
+    "lt": lambda t, a, b: a < b,
+    "of_number": lambda t, a, b: (b - a, b * a) if isinstance(b, int) else -a,
+    "square": lambda t, a, b: a.square(),
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", list(OF_INTEGERS))
+def test_whole_numbers_at_the_ends_of_their_types(name, reference):
+    """Every pair of types and edge values: values that wrap, negative powers, division by 0 and across signs."""
+    f = OF_INTEGERS[name]
+    numbers = [-9, -2, -1, 0, 1, 2, 3, 7, 300]
+    for a_type, a_values in EDGES.items():
+        for b_type, b_values in [*EDGES.items(), (None, numbers)]:
+            for a, b in itertools.product(a_values, b_values):
+                if "div" in name or name == "remainder":
+                    if b == -1 and a in (-(2**63), -(2**31)):
+                        continue  # its quotient has no place in the type: PyTorch's C code is undefined there
+                    if a == -1 and b in (-(2**63), -(2**31)):
+                        continue
+                found = []
+                for module in (tapegrad, reference):
+                    x = module.tensor([a], dtype=getattr(module, a_type))
+                    y = b if b_type is None else module.tensor([b], dtype=getattr(module, b_type))
+                    try:
+                        z = f(module, x, y)
+                        results = z if isinstance(z, tuple) else (z,)
+                        found.append([(str(t.dtype).split(".")[-1], t.tolist()) for t in results])
+                    except (RuntimeError, NotImplementedError, TypeError, OverflowError, ZeroDivisionError) as error:
+                        found.append(type(error))
+                assert found[0] == found[1], (a_type, a, b_type, b)

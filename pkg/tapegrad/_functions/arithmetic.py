@@ -108,8 +108,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         if _floating(input, other):
             return unary(BY_NAME["trunc"].id, binary(BY_NAME["div"].id, input, other))
         q = floor_divide(input, other)
-        rest = input - q * other  # not 0 with a negative quotient: the floor went one too far
-        return where((rest != 0) & ((input < 0) != (other < 0)), q + 1, q)
+        if not q.dtype.is_signed:
+            return q
+        x, y = (t.to(q.dtype) if isinstance(t, Tensor) else t for t in (input, other))
+        rest = x - q * y  # not 0 with a negative quotient: the floor went one too far
+        return where((rest != 0) & ((x < 0) != (y < 0)), q + 1, q)
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 
@@ -269,6 +272,8 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
     """Powers of integers by repeated squaring."""
     if isinstance(b, int) and b < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if all(x.dtype is bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in (a, b)):
+        raise NotImplementedError("\"pow\" not implemented for 'Bool'")
     if not isinstance(a, Tensor):
         a = _tensor.zeros((), b._dt) + a  # a number wraps around here
     if isinstance(b, int):
@@ -294,9 +299,9 @@ def _integer_pow(a: Any, b: Any) -> Tensor:
         base = base * base
     if not d.is_signed:
         return result
-    return where(
-        y < 0, where(x == 1, 1, 0) if not y.dtype.is_signed else where(x == 1, result * 0 + 1, result * 0), result
-    )
+    nothing = result * 0
+    of_negative = where(x == 1, nothing + 1, where(x == -1, 1 - 2 * remainder(y, 2), nothing))
+    return where(y < 0, of_negative, result)
 
 
 def pow_(self: Tensor, exponent: Any) -> Tensor:

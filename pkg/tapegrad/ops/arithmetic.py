@@ -100,7 +100,9 @@ def neg_x(g, _x, _y):
     return -g
 
 
-pointwise("neg", neg, (neg_x,), dtypes=NUMBERS, reference=np.negative, doc="Negative of each element.")
+pointwise(
+    "neg", neg, (neg_x,), dtypes=NUMBERS, reference=np.negative, no_bool=True, doc="Negative of each element.",
+)
 
 
 def absolute(x):
@@ -212,15 +214,15 @@ def maximum_(a, b):
 
 
 def maximum_a(g, a, b, _y):
-    return where(a > b, g, where(a == b, g * 0.5, 0.0))
+    return where(a < b, 0.0, where(a == b, g * 0.5, g))  # NaN lets it pass to both, as in PyTorch
 
 
 def maximum_b(g, a, b, _y):
-    return where(b > a, g, where(a == b, g * 0.5, 0.0))
+    return where(a > b, 0.0, where(a == b, g * 0.5, g))
 
 
 pointwise(
-    "maximum", maximum_, (maximum_a, maximum_b), dtypes=NUMBERS, inplace=False, reference=np.maximum,
+    "maximum", maximum_, (maximum_a, maximum_b), dtypes=ALL, inplace=False, reference=np.maximum,
     doc="The larger of two; NaN if either is.",
 )
 
@@ -230,15 +232,15 @@ def minimum_(a, b):
 
 
 def minimum_a(g, a, b, _y):
-    return where(a < b, g, where(a == b, g * 0.5, 0.0))
+    return where(a > b, 0.0, where(a == b, g * 0.5, g))
 
 
 def minimum_b(g, a, b, _y):
-    return where(b < a, g, where(a == b, g * 0.5, 0.0))
+    return where(a < b, 0.0, where(a == b, g * 0.5, g))
 
 
 pointwise(
-    "minimum", minimum_, (minimum_a, minimum_b), dtypes=NUMBERS, inplace=False, reference=np.minimum,
+    "minimum", minimum_, (minimum_a, minimum_b), dtypes=ALL, inplace=False, reference=np.minimum,
     doc="The smaller of two; NaN if either is.",
 )
 

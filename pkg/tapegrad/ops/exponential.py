@@ -224,6 +224,7 @@ def softplus_x(g, x, _y):
 pointwise(
     "softplus", softplus, (softplus_x,), method=False, reference=lambda x: np.log1p(np.exp(x)),
     doc="`log(1 + exp(x))`, linear above 20.",
+    special=(20.0, 19.999),
 )
 
 
@@ -273,7 +274,13 @@ def elu(x, p):
 
 
 def elu_x(g, x, _y, p):
-    return where(x > 0.0, g, g * (p[0] * exp(x)))
+    return where(x <= 0.0, g * (p[0] * exp(x)), g)
+
+
+def elu_x_on_tensors(g, x, _y, p):
+    """At 0 the second derivative is 0, as in PyTorch; the exponential of a large x must not get into the history."""
+    below = x < 0.0
+    return where(below, g * (p[0] * exp(where(below, x, 0.0))), where(x <= 0.0, g * p[0], g))
 
 
 pointwise(
@@ -284,4 +291,5 @@ pointwise(
     method=False,
     reference=lambda x, p: np.where(x > 0, x, p[0] * np.expm1(x)),
     doc="`x` where positive, `alpha * (exp(x) - 1)` elsewhere.",
+    on_tensors={"x": elu_x_on_tensors},
 )

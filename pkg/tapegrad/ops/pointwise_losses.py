@@ -71,6 +71,7 @@ pointwise(
     "bce", bce, (bce_p, bce_t), method=False, function=False, domain=(0.05, 0.95), inplace=False,
     reference=lambda p, t: (t - 1) * np.maximum(np.log1p(-p), -100) - t * np.maximum(np.log(p), -100),
     doc="Cross entropy of a probability `p` with the target `t`; logarithms are at least -100.",
+    special=(1e-12, 0.5),
     on_tensors={"p": lambda g, p, t, _y: g * bce_slope(p, t)},
 )
 
@@ -127,8 +128,8 @@ def smooth_l1_x(g, x, t, _y, p):
     return where(d <= -p[0], -g, where(d >= p[0], g, d * g / p[0]))
 
 
-def smooth_l1_t(g, x, t, y, p):
-    return -smooth_l1_x(g, x, t, y, p)
+def smooth_l1_t(g, x, t, _y, p):
+    return -smooth_l1_x(g, x, t, _y, p)
 
 
 pointwise(
@@ -137,6 +138,7 @@ pointwise(
         np.abs(x - t) < p[0], 0.5 * (x - t) ** 2 / p[0], np.abs(x - t) - 0.5 * p[0]
     ),
     doc="Squared difference over `2 beta` below `beta`, absolute difference less `beta / 2` beyond.",
+    special=(0.7, -0.7),
 )
 
 
@@ -150,8 +152,14 @@ def huber_x(g, x, t, _y, p):
     return where(d < -p[0], -(g * p[0]), where(d > p[0], g * p[0], d * g))
 
 
-def huber_t(g, x, t, y, p):
-    return -huber_x(g, x, t, y, p)
+def huber_x_on_tensors(g, x, t, _y, p):
+    """At the bound the second derivative is 0, as in PyTorch."""
+    d = x - t
+    return where(d <= -p[0], -(g * p[0]), where(d >= p[0], g * p[0], d * g))
+
+
+def huber_t(g, x, t, _y, p):
+    return -huber_x(g, x, t, _y, p)
 
 
 pointwise(
@@ -160,4 +168,6 @@ pointwise(
         np.abs(x - t) <= p[0], 0.5 * (x - t) ** 2, p[0] * (np.abs(x - t) - 0.5 * p[0])
     ),
     doc="`smooth_l1` times its bound.",
+    special=(0.7, -0.7),
+    on_tensors={"x": huber_x_on_tensors, "t": lambda g, x, t, _y, p: -huber_x_on_tensors(g, x, t, _y, p)},
 )

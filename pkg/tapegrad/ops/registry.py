@@ -116,6 +116,7 @@ class Op:
     domain: tuple[float, float] = (-3.0, 3.0)
     method: bool = True
     function: bool = True
+    special: tuple[float, ...] = ()
     inplace: bool = False
     rule: Callable[..., Plan] | None = None
     backward: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = field(default_factory=dict)
@@ -220,6 +221,7 @@ def pointwise(
     no_bool: bool = False,
     on_tensors: Mapping[str, Callable[..., Any]] | None = None,
     function: bool = True,
+    special: tuple[float, ...] = (),
 ) -> Op:
     """Declares an element-wise op of one to three inputs.
 
@@ -229,6 +231,9 @@ def pointwise(
     result's type; with `bounds` a Python number has to fit the type, else integers wrap around; with
     `no_bool` bools are refused; without `function` it has no public name of its own; `reference` is the same
     function on NumPy float64 arrays; `domain` the interval where the tests sample.
+
+    `special` are points where the op changes its way, beside those where each op is tested (zeros, ties, infinities,
+    NaN, denormals, the largest numbers).
 
     `on_tensors` holds, by the input's name, a derivative in tensor operations that takes the formula's arguments. It is
     for where the formula itself would give a derivative without the history that PyTorch's has, or one
@@ -255,6 +260,7 @@ def pointwise(
             inplace=inplace and result is None,
             derivative=dict(on_tensors or {}),
             function=function,
+            special=special,
             bounds=bounds,
             no_bool=no_bool,
         )
