@@ -314,6 +314,17 @@ def invert(x: Tensor) -> Tensor:
     return unary(BY_NAME["logical_not" if x.dtype is bool_ else "bitwise_not"].id, x)
 
 
+def bitwise_not(input: Tensor) -> Tensor:
+    """Bitwise complement of integers, negation of bools.
+
+    >>> import tapegrad as torch
+    >>> torch.bitwise_not(torch.tensor([True, False]))
+    tensor([False,  True])
+    """
+    tensor_argument("bitwise_not", input)
+    return invert(input)
+
+
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Values raised to at least `min` and lowered to at most `max` (numbers or tensors).
 

@@ -138,6 +138,11 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     torch.Size([4, 2, 3])
     """
     tensor_argument("movedim", input)
+    if type(source) is int and type(destination) is int and input.ndim > 0:
+        order = list(range(input.ndim))
+        moved_dim = order.pop(_tensor.wrap_dim(source, input.ndim))
+        order.insert(_tensor.wrap_dim(destination, input.ndim), moved_dim)
+        return _views.permute(input, order)
     several = [isinstance(dims, (tuple, list)) for dims in (source, destination)]
     if several[0] != several[1]:
         kinds = ", ".join(type(x).__name__ for x in (source, destination))

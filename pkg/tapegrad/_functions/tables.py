@@ -22,6 +22,7 @@ _BOTH = {
     about: ("is_complex", "is_nonzero", "is_same_size"),
     arithmetic: (*("add", "sub", "div", "floor_divide", "remainder", "pow", "clamp", "lerp", "addcmul", "addcdiv"),
         *("floor", "ceil", "trunc", "isnan", "isinf", "isfinite", "sign", "square", "maximum", "minimum"),
+        "bitwise_not",
     ),
     conversion: ("clone",),
     rounding: ("round",),
