@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 
 import pytest
 import tapegrad as torch
@@ -59,6 +60,7 @@ def goes_on_as_a_twin(model, optimizer, step):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_interrupted_steps(compiled, seed):
     draw = random.Random(seed)
+    lost = 0  # an interrupt that falls into a finalizer is printed and forgotten by Python itself
     for k in range(400):
         if k % 40 == 0:
             model, optimizer, step = world(compiled)
@@ -67,10 +69,13 @@ def test_interrupted_steps(compiled, seed):
         try:
             # Mostly within a step; some while a compiled function records.
             signal.setitimer(signal.ITIMER_REAL, draw.uniform(5e-6, draw.choice((4e-4, 6e-3))))
-            while True:
+            end = time.monotonic() + 1.0
+            while time.monotonic() < end:
                 step()
+            lost += 1
         except KeyboardInterrupt:
             pass
         assert torch.is_grad_enabled()
         if k % 20 == 19:
             assert goes_on_as_a_twin(model, optimizer, step)
+    assert lost <= 2
