@@ -12,7 +12,7 @@ from ..dtypes import uint8
 
 cuda: Any = None
 formula: Any = None
-load0 = load1 = load2 = load3 = load4 = store = exp = TO = cuda
+load0 = load1 = load2 = load3 = load4 = store = exp = erf = TO = cuda
 
 
 def same(x):
@@ -26,6 +26,10 @@ def _absolute(x):
 def _sigmoid(x):
     e = exp(-x if x > 0.0 else x)  # of -|x|: no overflow
     return (e if x < 0.0 else 1.0) / (1.0 + e)
+
+
+def _normal_cdf(x):
+    return 0.5 * (1.0 + erf(x * 0.7071067811865476))
 
 
 def _where(condition, a, b):
@@ -66,6 +70,7 @@ MATH = frozenset(
 LIBDEVICE = frozenset({"floor", "ceil", "trunc", "rint", "fabs", "fma"})
 OWN = {
     "sigmoid": _sigmoid,
+    "normal_cdf": _normal_cdf,
     "where": _where,
     "maximum": _maximum,
     "minimum": _minimum,

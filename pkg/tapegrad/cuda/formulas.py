@@ -190,4 +190,4 @@ def _device_function(name: str, compute: dtype) -> Any:
     plain = OWN.get(name)
     if plain is None:
         raise TypeError(f"{name} has no meaning in CUDA kernels made from formulas")
-    return cuda.jit(device=True)(_rebuild(plain, {"exp": math.exp}, compute))
+    return cuda.jit(device=True)(_rebuild(plain, {"exp": math.exp, "erf": math.erf}, compute))
