@@ -15,6 +15,7 @@ and `test_recording_pays.py` tests what users get.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -85,3 +86,12 @@ def reference(_real_torch: ModuleType | None) -> Iterator[ModuleType]:
         pytest.skip("the reference, PyTorch, is not installed")
     with _real_torch.random.fork_rng(devices=[]):
         yield _real_torch
+
+
+@pytest.fixture
+def no_gc_callbacks():
+    """Without the test tools' callbacks on garbage collection: an interrupt in one is printed and forgotten."""
+    callbacks = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks.extend(callbacks)

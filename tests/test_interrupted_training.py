@@ -18,7 +18,7 @@ X, Y = torch.ones(3, 4), torch.zeros(3, 2)
 
 
 @pytest.fixture(autouse=True)
-def alarms():
+def alarms(no_gc_callbacks):
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)

@@ -28,14 +28,14 @@ REAL = """
     eq ne lt le gt ge isnan isfinite to_float32 to_float64 to_int64 to_bool
     sum mean var std amax amin max_dim min_dim argmax argmin logsumexp softmax log_softmax linalg_vector_norm
     cross_entropy nll_loss mse_loss l1_loss linear mm bmm
-    cat take_rows put_rows index_select gather scatter_add tril triu view unview copy_slices
+    cat stack take_rows put_rows index_select gather scatter_add tril triu view unview copy_slices
     linspace arange eye draw_bernoulli draw_bernoulli_float32 draw_normal_scalar draw_normal_float32
     draw_uniform_float32 check_total_norm update_sgd update_sgd_momentum update_adam
 """
 GENERAL = "add sub mul div square to_float32 to_float64 to_int64"  # these of tensors with gaps and broadcast ones, too
 INTEGER = """
-    add sub mul eq ne lt gt to_float32 to_float64 to_int64 to_bool integer_sum integer_arange cat take_rows index_select
-    gather scatter_add flat_index count_nonzero amax amin argmax check_classes draw_randint_32 draw_randperm
+    add sub mul eq ne lt gt to_float32 to_float64 to_int64 to_bool integer_sum integer_arange cat stack take_rows
+    index_select gather scatter_add flat_index count_nonzero amax amin argmax check_classes draw_randint_32 draw_randperm
 """
 BOOL = """
     to_float32 to_float64 to_int64 integer_sum count_nonzero nonzero any all

@@ -23,7 +23,7 @@ class Interrupt(BaseException):
 
 
 @pytest.fixture
-def alarms():
+def alarms(no_gc_callbacks):
     """Interrupts this thread, where it runs Python, when the timer is over."""
 
     def interrupt(*_: object) -> None:

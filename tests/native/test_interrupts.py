@@ -26,7 +26,7 @@ class Interrupt(BaseException):
 
 
 @pytest.fixture
-def alarms():
+def alarms(no_gc_callbacks):
     def interrupt(*_):
         raise Interrupt
 

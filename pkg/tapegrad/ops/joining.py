@@ -212,6 +212,7 @@ _stack = structured(
         ((0, 2), (0, 2), {"dim": 1}),
         ((300, 70), (300, 70), {"dim": 1}),
     ],
+    constants={"GRAIN": lambda n: ((n // 16, 8), (n // 16, 8), {"dim": 1})},
 )
 
 

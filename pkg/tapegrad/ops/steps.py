@@ -21,8 +21,8 @@ def _zero_2(_g, _a, _x, _y):
     return 0.0
 
 
-def one_of(x):
-    return x
+def nothing(_x):
+    return 0.0
 
 
 def first(a, _x):
@@ -31,13 +31,13 @@ def first(a, _x):
 
 step_of = pointwise(
     "step_of", first, (IDENTITY, _zero_2), method=False, function=False, inplace=False,
-    reference=lambda a, x: a + 0 * x,
+    reference=lambda a, x: a + np.zeros_like(x),
     doc="`a`, which is a step function of `x`: the gradient of `x` is 0.",
 )
 
 
 pointwise(
-    "overwritten", one_of, (_zero_1,), method=False, function=False, inplace=False, reference=lambda x: x + 0.0,
+    "overwritten", nothing, (_zero_1,), method=False, function=False, inplace=False, reference=np.zeros_like,
     doc="What a tensor is after values without a history were written over it: the gradient of what it was is 0.",
 )
 
