@@ -35,7 +35,8 @@ REAL = """
 GENERAL = "add sub mul div square to_float32 to_float64 to_int64"  # these of tensors with gaps and broadcast ones, too
 INTEGER = """
     add sub mul eq ne lt gt to_float32 to_float64 to_int64 to_bool integer_sum integer_arange cat stack take_rows
-    index_select gather scatter_add flat_index count_nonzero amax amin argmax check_classes draw_randint_32 draw_randperm
+    index_select gather scatter_add flat_index count_nonzero amax amin argmax check_classes draw_randint_32
+    draw_randperm
 """
 BOOL = """
     to_float32 to_float64 to_int64 integer_sum count_nonzero nonzero any all
