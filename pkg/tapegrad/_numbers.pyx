@@ -28,7 +28,6 @@ cdef inline object item(object o, Py_ssize_t k):
 
 cdef int rank(object o, int ndim, const int64_t* shape) noexcept:
     """What holds all numbers in o: 2 floats, 1 integers, 0 bools; -1 where o has not this shape or other contents."""
-    cdef int64_t i
     cdef int overflow = 0, found, most = 0
     cdef Py_ssize_t k
     if ndim > 0:
@@ -46,7 +45,7 @@ cdef int rank(object o, int ndim, const int64_t* shape) noexcept:
     if PyBool_Check(o):
         return 0
     if PyLong_CheckExact(o):
-        i = PyLong_AsLongLongAndOverflow(o, &overflow)
+        PyLong_AsLongLongAndOverflow(o, &overflow)
         return -1 if overflow else 1
     return -1
 

@@ -137,8 +137,8 @@ cdef int refuse_view(Tensor t) except -1:
 
 cdef object refuse_bool(int64_t op, int n, PyObject** args):
     if n == 1:
-        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a "
-                           "mask, use the `~` or `logical_not()` operator instead.")
+        raise RuntimeError("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert "
+                           "a mask, use the `~` or `logical_not()` operator instead.")
     for k in range(n):
         if not isinstance(<object>args[k], Tensor) or (<Tensor>args[k]).dt != BOOL:
             raise RuntimeError(
