@@ -250,3 +250,12 @@ def test_loss_modules_pass_their_options():
     ]:
         assert module(x, y).item() == call().item()
     assert nn.BCELoss()(torch.full((2,), 0.5), torch.ones(2)).item() == pytest.approx(0.693147, rel=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_l1_has_slope_zero_at_nan(reduction):
+    x = torch.tensor([float("nan"), 1.0, -2.0], requires_grad=True)
+    y = torch.tensor([0.0, float("nan"), 1.0])
+    torch.nn.functional.l1_loss(x, y, reduction=reduction).sum().backward()
+    assert x.grad[:2].tolist() == [0.0, 0.0]
+    assert x.grad[2].item() < 0

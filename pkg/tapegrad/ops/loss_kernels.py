@@ -338,7 +338,7 @@ def distance_body(f, lo, hi, square):
 def distance_slope(d, square):
     if square != 0:
         return d
-    return where(d > T(0.0), T(1.0), where(d < T(0.0), T(-1.0), d))  # 0 and NaN stay what they are
+    return where(d > T(0.0), T(1.0), where(d < T(0.0), T(-1.0), T(0.0)))  # 0 at NaN too, as in PyTorch
 
 
 def distance_dx_body(f, lo, hi, square, sign):
